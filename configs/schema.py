@@ -1,0 +1,226 @@
+"""The one schema of a run's configuration.
+
+A run is described by one YAML file; `nesypr run FILE --set section.key=value` changes single
+values. Every part of the system receives only its own section. Symbols are those of the method
+(NeSyPr): K codes of width d in the procedure-book, N slots of width D_m in working memory.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DomainShare(Section):
+    """One domain inside a phase: where its problems come from and how large they are."""
+
+    name: str = Field(description="A name of `nesypr tasks list`, or a folder with domain.pddl.")
+    source: Literal["generator", "files"] = "generator"
+    size: dict[str, tuple[int, int]] = Field(
+        default_factory=dict,
+        description="Ranges (least, most) of the generator's parameters, e.g. {blocks: [2, 4]}.",
+    )
+    weight: Annotated[float, Field(gt=0.0)] = 1.0
+
+
+class PhaseConfig(Section):
+    """A stretch of the stream in which tasks come from the same mixture of domains."""
+
+    name: str
+    tasks: Positive
+    domains: Annotated[tuple[DomainShare, ...], Field(min_length=1)]
+
+
+class StreamConfig(Section):
+    """The continual stream of tasks and the held-out probe of each phase."""
+
+    phases: Annotated[tuple[PhaseConfig, ...], Field(min_length=1)]
+    probe_tasks: Positive = Field(32, description="Held-out tasks a phase, never in the stream.")
+    step_limit: Positive = Field(32, description="Actions an episode may take.")
+    simulator: Literal["auto", "pddlgym", "mimir"] = "auto"
+
+    @model_validator(mode="after")
+    def _phase_names_differ(self) -> StreamConfig:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError(f"phases must have different names, but got {names}")
+        return self
+
+
+class RenderingConfig(Section):
+    """How a task becomes text for the small LM."""
+
+    observation: Literal["none", "changes", "state"] = Field(
+        "none", description="What follows an action: nothing, the changed atoms, or the state."
+    )
+    static_atoms: bool = Field(False, description="Also show atoms that no action can change.")
+    random_names: bool = Field(True, description="Draw objects' names anew for every task.")
+    objects_per_type: Positive = Field(8, description="Names in the pool of each type.")
+
+
+class MemoryConfig(Section):
+    """Working memory M: N slots of width D_m, written below and read above one layer."""
+
+    slots: Positive = Field(8, description="N")
+    width: Positive = Field(64, description="D_m")
+    layer: Positive = Field(2, description="Layers below the memory.")
+    heads: Positive = 4
+    route: Literal["bottleneck", "open"] = Field(
+        "bottleneck",
+        description="bottleneck: above the memory, tokens know the prompt only through R; "
+        "open: they keep what the layers below computed.",
+    )
+
+
+class BookConfig(Section):
+    """Procedure-book C: K codes of width d, moved by exponential moving averages."""
+
+    quantised: bool = Field(True, description="false: continuous memory (an ablation).")
+    codes: Annotated[int, Field(ge=2, le=65536)] = Field(256, description="K")
+    width: Positive = Field(32, description="d")
+    decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
+    commitment: Annotated[float, Field(ge=0.0)] = Field(0.25, description="β")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="Continuous steps before the first quantisation (k-means start)."
+    )
+    revival: Literal["off", "batch", "reservoir"] = "reservoir"
+    dead_after: Positive = Field(100, description="Steps without use after which a code is dead.")
+
+
+class ModelConfig(Section):
+    """The small LM: a `transformers` decoder with working memory and procedure-book."""
+
+    architecture: Literal["llama", "qwen2"] = "llama"
+    layers: Annotated[int, Field(ge=2)] = 4
+    width: Positive = 128
+    heads: Positive = 4
+    feed_forward: Positive = 384
+    max_tokens: Positive = Field(256, description="Longest sequence, prompt included.")
+    memory: MemoryConfig = MemoryConfig()
+    book: BookConfig = BookConfig()
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> ModelConfig:
+        if self.memory.slots * self.memory.width % self.book.width:
+            raise ValueError(
+                f"memory.slots x memory.width = {self.memory.slots * self.memory.width} must be a "
+                f"multiple of book.width = {self.book.width}: memory is cut into chunks of it"
+            )
+        if self.memory.layer >= self.layers:
+            raise ValueError(
+                f"memory.layer = {self.memory.layer} leaves no layer above the memory: "
+                f"it must be less than layers = {self.layers}"
+            )
+        if self.width % self.heads or self.memory.width % self.memory.heads:
+            raise ValueError("width must be a multiple of heads (model and memory)")
+        return self
+
+
+class ActingConfig(Section):
+    """How actors act: lock-step episodes, contrastive reconstruction and decoding."""
+
+    actors: Positive = 1
+    episodes: Positive = Field(32, description="Episodes in lock-step in each actor.")
+    request_tasks: Positive = Field(32, description="Tasks in one request to an actor.")
+    request_deadline_s: Seconds = 60.0
+    cpus: Annotated[float, Field(ge=0.0)] = 0.5
+    banks: Literal["both", "success", "failure", "none"] = "both"
+    nearest: Positive = Field(4, description="k: procedures taken from a bank.")
+    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = Field(0.95, description="υ")
+    temperature: Annotated[float, Field(gt=0.0)] = Field(0.1, description="τ of the mixture.")
+    contrast: Annotated[float, Field(ge=0.0)] = Field(0.5, description="α")
+    plausibility: Share = Field(0.1, description="γ")
+    restrict: bool = Field(False, description="Only actions that the simulator accepts.")
+
+
+class BankConfig(Section):
+    """The shared banks of procedures of successes (M+) and failures (M-)."""
+
+    max_entries: Positive = Field(100_000, description="Entries a bank (domain and sign) keeps.")
+    max_version_lag: Positive = Field(
+        8, description="Entries not seen for so many book versions are retired."
+    )
+
+
+class SharedMemoryConfig(Section):
+    """Where shared memory lives, and its banks."""
+
+    url: str | None = Field(
+        None, description="redis://, rediss:// or unix:// URL; none starts an embedded server."
+    )
+    fsync: Literal["everysec", "always", "no"] = "everysec"
+    timeout_s: Seconds = 5.0
+    retries: Annotated[int, Field(ge=0)] = 8
+    bank: BankConfig = BankConfig()
+
+
+class TeacherConfig(Section):
+    """The symbolic planners that supply traces."""
+
+    planner: Literal["mimir-astar", "mimir-gbfs"] = "mimir-astar"
+    processes: Positive = 1
+    time_limit_s: Seconds = 10.0
+    memory_limit_mb: Positive = 2048
+    canonical: bool = Field(
+        True, description="Among optimal plans choose the same one always, where that is cheap."
+    )
+    distil: Literal["failures", "all"] = "failures"
+
+
+class DistillationConfig(Section):
+    """How the learner turns traces into the next book version."""
+
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    batch_traces: Positive = 64
+    replay: Share = Field(0.5, description="Share of a batch drawn from the reservoir.")
+    reservoir: Positive = Field(20_000, description="Traces kept for replay.")
+    learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    total_steps: Positive = Field(1000, description="Length of the learning-rate schedule.")
+    steps_per_version: Positive = 25
+    min_new_traces: Annotated[int, Field(ge=0)] = 32
+    max_wait_s: Seconds = Field(10.0, description="Distil at the latest after so many seconds.")
+    rename: bool = Field(True, description="Permute interchangeable names in every batch.")
+    request_deadline_s: Seconds = 120.0
+    max_staleness: Annotated[int, Field(ge=0)] = Field(
+        2, description="Versions that an episode may lag behind the learner."
+    )
+    tasks_per_version: Positive = Field(64, description="Tasks acted for each version.")
+
+
+class RunConfig(Section):
+    """One run: stream, model, acting, shared memory, teacher, distillation."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    folder: str = Field("runs", description="Runs are kept in FOLDER/NAME.")
+    address: str | None = Field(None, description="A Ray cluster's address; none starts one here.")
+    stream: StreamConfig
+    rendering: RenderingConfig = RenderingConfig()
+    model: ModelConfig = ModelConfig()
+    acting: ActingConfig = ActingConfig()
+    shared_memory: SharedMemoryConfig = SharedMemoryConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    distillation: DistillationConfig = DistillationConfig()
+
+    @model_validator(mode="after")
+    def _cannot_starve(self) -> RunConfig:
+        if self.distillation.tasks_per_version < self.acting.request_tasks:
+            raise ValueError(
+                f"distillation.tasks_per_version = {self.distillation.tasks_per_version} is less "
+                f"than acting.request_tasks = {self.acting.request_tasks}: no request could ever "
+                "be admitted"
+            )
+        return self

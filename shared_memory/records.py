@@ -1,0 +1,73 @@
+"""The records that machines exchange through shared memory.
+
+Plain immutable values; `codec` turns them into msgpack with a schema version and limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.uint16]
+"""A procedure: n code indices. Shape (n,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision of an episode with the procedure that the policy used for it."""
+
+    number: int
+    codes: Codes  # (n,)
+    action: str  # as text, in the names of the prompt; "" if it could not be parsed
+    accepted: bool
+    prompt_tokens: tuple[int, ...]  # all tokens that the memory was written from
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A finished episode: everything that shared memory keeps or counts of it."""
+
+    episode: int  # the run's running number, given by the driver; unique
+    task_index: int  # position in the stream
+    task_digest: str
+    domain: str
+    phase: int
+    book_version: int  # acted with
+    success: bool
+    conditions_met: int
+    conditions: int
+    steps: int
+    decisions: tuple[Decision, ...]
+    actor: str
+    seconds: float
+    hits_success: int  # decisions for which something in M+ passed υ
+    hits_failure: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRequest:
+    """A task that the teacher is asked to plan for."""
+
+    task_index: int
+    task_digest: str
+    domain: str
+    phase: int
+    problem: str
+    origin: str
+    failed: bool  # the policy failed it: its trace is to be distilled
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A teacher's validated plan as text: prompt, then an observation and an action a decision."""
+
+    task_index: int
+    task_digest: str
+    domain: str
+    phase: int
+    teacher: str
+    prompt: str
+    observations: tuple[str, ...]  # shown before each action; the first is "" (in the prompt)
+    actions: tuple[str, ...]
