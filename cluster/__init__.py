@@ -1,0 +1,1 @@
+"""Start, watch and stop a run: command line, driver, recovery, report."""
