@@ -3,6 +3,9 @@
 The driver calls `Observers.emit(event)`; the metrics log, TensorBoard, the progress display and
 the summary are observers that each get every event with the run's seconds at which it happened.
 An event is also one line of `metrics.jsonl` (documented in `docs/metrics.md`).
+
+`driver.run(config, folder, observers, resume)` emits `RunStarted` first and `RunFinished` last and
+returns the latter; the summary is made from the events alone.
 """
 
 from __future__ import annotations
