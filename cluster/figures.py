@@ -1,0 +1,486 @@
+"""From a run's events to its summary.
+
+`SummaryBuilder` is an observer; fed with the lines of `metrics.jsonl` it makes the same summary
+again, which is how a resumed run goes on counting and how `nesypr report` works after a crash.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import sqrt
+
+from cluster.machine import hardware, library_versions
+from cluster.observer import (
+    Accounting,
+    Alarm,
+    BankMeasured,
+    EpisodeFinished,
+    Estimate,
+    Event,
+    PhaseFinished,
+    PhaseStarted,
+    Planned,
+    Probed,
+    ProbeMode,
+    ResourcesMeasured,
+    RunFinished,
+    RunStarted,
+    Sign,
+    VersionPublished,
+)
+from cluster.summary import (
+    BankFigures,
+    Banks,
+    BookFigures,
+    Figures,
+    Measures,
+    Memory,
+    PhaseSummary,
+    PlannerFigures,
+    ProbeFigures,
+    ProbeResult,
+    Rates,
+    SmallLM,
+    Staleness,
+    Summary,
+)
+
+Z = 1.959963984540054
+"""The normal quantile of a 95 % interval."""
+
+
+def proportion(successes: float, count: int) -> Estimate:
+    """A share with its Wilson interval; (0, 0, 1) of nothing."""
+    if count == 0:
+        return Estimate(value=0.0, low=0.0, high=1.0)
+    share = successes / count
+    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
+    half = Z / (1 + Z * Z / count) * sqrt(share * (1 - share) / count + (Z / (2 * count)) ** 2)
+    return Estimate(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+
+
+@dataclass(slots=True)
+class Mean:
+    """A running mean of values in [0, 1] with a normal interval."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.count += 1
+        self.total += value
+        self.squares += value * value
+
+    def plus(self, other: Mean) -> Mean:
+        """The mean over both samples."""
+        return Mean(
+            self.count + other.count, self.total + other.total, self.squares + other.squares
+        )
+
+    @property
+    def value(self) -> float:
+        """The mean, 0 of nothing."""
+        return self.total / self.count if self.count else 0.0
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        if self.count < 2:
+            return 0.5
+        variance = max(0.0, self.squares - self.total * self.value) / (self.count - 1)
+        return sqrt(variance / self.count)
+
+    def estimate(self) -> Estimate:
+        """The mean with its interval, cut to [0, 1]."""
+        return _interval(self.value, self.error)
+
+
+def _interval(value: float, error: float) -> Estimate:
+    return Estimate(value=value, low=max(0.0, value - Z * error), high=min(1.0, value + Z * error))
+
+
+SUMS = (
+    "episodes",
+    "solved",
+    "steps",
+    "accepted",
+    "decisions",
+    "hits_success",
+    "hits_failure",
+    "staleness_sum",
+    "tokens",
+    "distilling_s",
+    "planning_s",
+)
+"""The numbers of a `Tally` that simply add up over phases."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one phase's events add up to; tallies of several phases can be joined."""
+
+    episodes: int = 0
+    solved: int = 0
+    conditions: Mean = field(default_factory=Mean)
+    steps: int = 0
+    accepted: int = 0
+    decisions: int = 0
+    hits_success: int = 0
+    hits_failure: int = 0
+    staleness_max: int = 0
+    staleness_sum: int = 0
+    tokens: int = 0
+    distilling_s: float = 0.0
+    planning_s: float = 0.0
+    plans: dict[str, int] = field(default_factory=dict)  # status -> answers
+    solutions: list[tuple[int, int]] = field(default_factory=list)  # (task index, steps)
+    started_s: float | None = None
+    last_s: float = 0.0
+    phase_s: float | None = None
+    book: VersionPublished | None = None
+    banks: BankMeasured | None = None
+
+    def episode(self, event: EpisodeFinished, seconds: float) -> None:
+        """Count an episode of the stream."""
+        self.episodes += 1
+        self.solved += event.success
+        self.conditions.add(event.conditions_met / max(1, event.conditions))
+        self.steps += event.steps
+        self.accepted += event.accepted
+        self.decisions += event.decisions
+        self.hits_success += event.hits_success
+        self.hits_failure += event.hits_failure
+        self.staleness_max = max(self.staleness_max, event.staleness)
+        self.staleness_sum += event.staleness
+        self.last_s = seconds
+        if self.started_s is None:
+            self.started_s = max(0.0, seconds - event.seconds)
+        if event.success:
+            self.solutions.append((event.task_index, event.steps))
+
+    def plan(self, event: Planned) -> None:
+        """Count an answer of the teacher."""
+        self.plans[event.status] = self.plans.get(event.status, 0) + 1
+        self.planning_s += event.seconds
+
+    def version(self, event: VersionPublished) -> None:
+        """Count a published version."""
+        self.book = event
+        self.tokens += event.tokens
+        self.distilling_s += event.seconds
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of acting and learning: as the driver says, or up to the last episode."""
+        if self.phase_s is not None:
+            return self.phase_s
+        return max(0.0, self.last_s - self.started_s) if self.started_s is not None else 0.0
+
+    @staticmethod
+    def joined(tallies: Iterable[Tally]) -> Tally:
+        """The tally of several phases together; book and banks are the last ones."""
+        whole = Tally(phase_s=0.0)
+        for one in tallies:
+            for name in SUMS:
+                setattr(whole, name, getattr(whole, name) + getattr(one, name))
+            whole.conditions = whole.conditions.plus(one.conditions)
+            whole.staleness_max = max(whole.staleness_max, one.staleness_max)
+            for status, count in one.plans.items():
+                whole.plans[status] = whole.plans.get(status, 0) + count
+            whole.solutions += one.solutions
+            whole.phase_s = (whole.phase_s or 0.0) + one.seconds
+            whole.book = one.book or whole.book
+            whole.banks = one.banks or whole.banks
+        return whole
+
+
+class SummaryBuilder:
+    """The observer that counts everything of which `summary.json` tells."""
+
+    def __init__(self) -> None:
+        self._starts: list[RunStarted] = []
+        self._phases: dict[int, PhaseStarted] = {}
+        self._finished: set[int] = set()
+        self._tallies: dict[int, Tally] = {}
+        self._probes: dict[tuple[int, int, ProbeMode], Probed] = {}
+        self._plan_lengths: dict[int, int] = {}
+        self._episodes: set[int] = set()
+        self._planned: set[int] = set()
+        self._versions: set[int] = set()
+        self._resources: list[ResourcesMeasured] = []
+        self._alarms: deque[Alarm] = deque(maxlen=100)
+        self._alarms_raised = 0
+        self._ended: RunFinished | None = None
+        self._version = 0
+        self._seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """The run's seconds at the last event."""
+        return self._seconds
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def observe(self, event: Event, seconds: float) -> None:
+        """Count the event; an episode, plan or version that is told again counts once."""
+        self._seconds = max(self._seconds, seconds)
+        match event:
+            case EpisodeFinished():
+                if event.episode not in self._episodes:
+                    self._episodes.add(event.episode)
+                    self._tally(event.phase).episode(event, seconds)
+            case Planned():
+                if event.task_index not in self._planned:
+                    self._planned.add(event.task_index)
+                    self._tally(event.phase).plan(event)
+                    if event.plan_length is not None:
+                        self._plan_lengths[event.task_index] = event.plan_length
+            case VersionPublished():
+                self._version = max(self._version, event.version)
+                if event.version not in self._versions:
+                    self._versions.add(event.version)
+                    self._tally(event.phase).version(event)
+            case BankMeasured():
+                self._tally(event.phase).banks = event
+            case Probed():
+                self._probes[event.phase, event.after_phase, event.mode] = event
+            case ResourcesMeasured():
+                self._resources.append(event)
+            case Alarm():
+                self._alarms.append(event)
+                self._alarms_raised += 1
+            case RunStarted():
+                self._starts.append(event)
+                self._ended = None
+                self._version = max(self._version, event.version)
+            case PhaseStarted():
+                self._phases[event.phase] = event
+                self._tally(event.phase)
+            case PhaseFinished():
+                self._finished.add(event.phase)
+                self._tally(event.phase).phase_s = event.seconds
+            case RunFinished():
+                self._ended = event
+                self._version = max(self._version, event.version)
+
+    def build(self, started: float) -> Summary | None:
+        """The summary so far; None before the first `RunStarted`. `started` is Unix time."""
+        if not self._starts:
+            return None
+        first = self._starts[0]
+        phases = sorted(self._tallies)
+        whole = Tally.joined(self._tallies[phase] for phase in phases)
+        return Summary(
+            name=first.name,
+            outcome=self._ended.outcome if self._ended else "unfinished",
+            seed=first.seed,
+            tasks=first.tasks,
+            tasks_done=whole.episodes,
+            version=self._version,
+            seconds=self._seconds,
+            starts=len(self._starts),
+            started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+            model=SmallLM(parameters=first.parameters, codes=first.codes),
+            whole=self._figures(whole, self._final_probes()),
+            phases=tuple(self._phase(phase) for phase in phases),
+            probes=tuple(
+                ProbeResult(
+                    phase=probe.phase,
+                    after_phase=probe.after_phase,
+                    mode=probe.mode,
+                    version=probe.version,
+                    measures=_probe_measures([probe]),
+                )
+                for probe in self._probes.values()
+            ),
+            accounting=self._accounting(),
+            memory=_largest(self._resources),
+            alarms=tuple(self._alarms),
+            alarms_raised=self._alarms_raised,
+            hardware=hardware(),
+            versions=library_versions(),
+        )
+
+    def _accounting(self) -> Accounting | None:
+        return self._ended.accounting if self._ended else None
+
+    def _tally(self, phase: int) -> Tally:
+        return self._tallies.setdefault(phase, Tally())
+
+    def _phase(self, phase: int) -> PhaseSummary:
+        figures = self._figures(self._tallies[phase], self._phase_probes(phase))
+        started = self._phases.get(phase)
+        return PhaseSummary(
+            phase=phase,
+            name=started.name if started else str(phase),
+            finished=phase in self._finished,
+            **{name: getattr(figures, name) for name in Figures.model_fields},
+        )
+
+    def _phase_probes(self, phase: int) -> ProbeFigures:
+        return self._probe_figures([phase], phase)
+
+    def _final_probes(self) -> ProbeFigures:
+        """All phases' held-out tasks, after the last phase that was probed."""
+        last = max((after for _, after, _ in self._probes if after >= 0), default=0)
+        phases = sorted({phase for phase, after, _ in self._probes if after == last})
+        return self._probe_figures(phases, last)
+
+    def _probe_figures(self, phases: Sequence[int], after: int) -> ProbeFigures:
+        def found(after_phase: int, mode: ProbeMode) -> Measures | None:
+            keys = [(phase, after_phase, mode) for phase in phases]
+            probes = [self._probes[key] for key in keys if key in self._probes]
+            return _probe_measures(probes) if probes and len(probes) == len(keys) else None
+
+        free, exchanged = found(after, "free"), found(after, "exchanged")
+        return ProbeFigures(
+            free=free,
+            restricted=found(after, "restricted"),
+            exchanged=exchanged,
+            untrained=found(-1, "free"),
+            untrained_restricted=found(-1, "restricted"),
+            memory_reliance=free.csr.value - exchanged.csr.value if free and exchanged else None,
+        )
+
+    def _figures(self, tally: Tally, probe: ProbeFigures) -> Figures:
+        seconds, plans = tally.seconds, tally.plans
+        return Figures(
+            stream=self._stream(tally),
+            probe=probe,
+            banks=_banks(tally),
+            book=_book(tally.book),
+            staleness=Staleness(max=tally.staleness_max, mean=tally.staleness_sum / tally.episodes)
+            if tally.episodes
+            else None,
+            rates=Rates(
+                seconds=seconds,
+                episodes_per_s=tally.episodes / seconds if seconds else None,
+                decisions_per_s=tally.decisions / seconds if seconds else None,
+                distilled_tokens_per_s=(
+                    tally.tokens / tally.distilling_s if tally.distilling_s else None
+                ),
+                distilled_tokens=tally.tokens,
+            ),
+            planner=PlannerFigures(
+                calls=sum(plans.values()),
+                solved=plans.get("solved", 0),
+                unsolvable=plans.get("unsolvable", 0),
+                timed_out=plans.get("timeout", 0),
+                out_of_memory=plans.get("out_of_memory", 0),
+                errors=plans.get("error", 0),
+                seconds=tally.planning_s,
+            ),
+        )
+
+    def _stream(self, tally: Tally) -> Measures | None:
+        if not tally.episodes:
+            return None
+        csr = proportion(tally.solved, tally.episodes)
+        ratios = Mean()
+        for task, steps in tally.solutions:
+            if task in self._plan_lengths:
+                length = self._plan_lengths[task]
+                ratios.add(length / max(length, steps, 1))
+        return Measures(
+            tasks=tally.episodes,
+            csr=csr,
+            cgc=tally.conditions.estimate(),
+            exe=proportion(tally.accepted, tally.steps),
+            spl=_weighted_success(csr, tally.episodes, ratios),
+            spl_plans=ratios.count,
+        )
+
+
+def _weighted_success(csr: Estimate, count: int, ratios: Mean) -> Estimate | None:
+    """SPL = CSR x mean plan length ratio of the solved tasks whose plan length is known.
+
+    With every plan length known this is the usual definition (ours for the rest: plan lengths
+    are then taken to be missing at random among solved tasks).
+    """
+    if csr.value == 0.0:
+        return Estimate(value=0.0, low=0.0, high=csr.high)
+    if ratios.count == 0:
+        return None
+    csr_error = sqrt(csr.value * (1 - csr.value) / count)
+    error = sqrt((ratios.value * csr_error) ** 2 + (csr.value * ratios.error) ** 2)
+    return _interval(csr.value * ratios.value, error)
+
+
+def _probe_measures(probes: Sequence[Probed]) -> Measures:
+    """Several probes as one, each weighted with its tasks."""
+    tasks = sum(probe.tasks for probe in probes)
+    if len(probes) == 1:
+        csr = probes[0].csr
+    else:
+        csr = proportion(sum(round(probe.csr.value * probe.tasks) for probe in probes), tasks)
+    spl = [probe.spl for probe in probes]
+    return Measures(
+        tasks=tasks,
+        csr=csr,
+        cgc=_pooled(probes, [probe.cgc for probe in probes]),
+        exe=_pooled(probes, [probe.exe for probe in probes]),
+        spl=None if None in spl else _pooled(probes, [one for one in spl if one is not None]),
+    )
+
+
+def _pooled(probes: Sequence[Probed], estimates: Sequence[Estimate]) -> Estimate:
+    if len(estimates) == 1:
+        return estimates[0]
+    weights = [probe.tasks / sum(p.tasks for p in probes) for probe in probes]
+    value = sum(w * one.value for w, one in zip(weights, estimates))
+    half = sqrt(sum((w * (one.high - one.low) / 2) ** 2 for w, one in zip(weights, estimates)))
+    return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half))
+
+
+def _banks(tally: Tally) -> Banks | None:
+    if tally.banks is None:
+        return None
+    measured = tally.banks.banks
+
+    def one(sign: Sign, hits: int) -> BankFigures:
+        banks = [bank for bank in measured if bank.sign == sign]
+        return BankFigures(
+            entries=sum(bank.entries for bank in banks),
+            unique=sum(bank.unique for bank in banks),
+            submitted=sum(bank.submitted for bank in banks),
+            admitted=sum(bank.admitted for bank in banks),
+            duplicates=sum(bank.duplicates for bank in banks),
+            retired=sum(bank.retired for bank in banks),
+            bytes=sum(bank.bytes for bank in banks),
+            hit_rate=hits / tally.decisions if tally.decisions else None,
+        )
+
+    return Banks(
+        success=one("success", tally.hits_success), failure=one("failure", tally.hits_failure)
+    )
+
+
+def _book(event: VersionPublished | None) -> BookFigures | None:
+    if event is None:
+        return None
+    return BookFigures(
+        version=event.version,
+        codes=event.codes,
+        codes_used=event.codes_used,
+        codes_dead=event.codes_dead,
+        perplexity=event.perplexity,
+        quantisation_error=event.quantisation_error,
+        loss=event.loss,
+    )
+
+
+def _largest(resources: Sequence[ResourcesMeasured]) -> Memory | None:
+    if not resources:
+        return None
+    return Memory(
+        actor_mb=max(one.actor_mb for one in resources),
+        learner_mb=max(one.learner_mb for one in resources),
+        driver_mb=max(one.driver_mb for one in resources),
+        total_mb=max(one.total_mb for one in resources),
+    )
