@@ -1,0 +1,155 @@
+"""The acting policy: small LM, procedure-book and banks, for a batch of decisions at once.
+
+One decision (NeSyPr, inference phase): compute the procedure R, look up its nearest procedures in
+the banks of successes and failures, mix them into R+ and R-, and decode the action by contrast.
+No planner runs here. Without banks, or where nothing passes the threshold, the answer is that of
+the LM alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from actors.contrastive import NeighboursLike, reconstruct
+from configs.schema import ActingConfig
+from model.decoding import DecodingEngine
+from model.procedure_lm import ProcedureLM
+from shared_memory.records import Codes, Sign
+
+Shuffle: TypeAlias = Literal["none", "domain", "any"]
+"""Whose procedure a decision uses: its own, another one of its domain, another one of any."""
+
+
+class Replica(Protocol):
+    """The look-up that a policy needs of a bank's replica (`shared_memory.replica`)."""
+
+    def lookup(
+        self,
+        domain: str,
+        sign: Sign,
+        codes: npt.NDArray[np.uint16],
+        code_vectors: npt.NDArray[np.float32],
+        mean: npt.NDArray[np.float32],
+        code_born: npt.NDArray[np.int64],
+        min_version: int,
+        nearest: int,
+        threshold: float,
+    ) -> Sequence[NeighboursLike]:
+        """The nearest valid procedures of each of the B given ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the policy chose for one decision."""
+
+    codes: Codes  # (n,) the decision's own procedure
+    action_tokens: tuple[int, ...]  # without "<end>"
+    hit_success: bool  # something in M+ passed the threshold
+    hit_failure: bool
+
+
+class Policy:
+    """One set of weights with its decoding engine and, where banks are used, their replica.
+
+    Not thread-safe: slots hold the key/value caches of running episodes.
+    """
+
+    def __init__(
+        self,
+        model: ProcedureLM,
+        version: int,
+        config: ActingConfig,
+        replica: Replica | None,
+        max_version_lag: int = 8,
+    ) -> None:
+        self.model = model
+        self.version = version
+        self.config = config
+        self.engine = DecodingEngine(model, config.episodes, model.config.max_tokens)
+        quantised = model.config.book.quantised  # without codes there is nothing to look up
+        self.replica = replica if config.banks != "none" and quantised else None
+        self._min_version = version - max_version_lag
+        book = model.book
+        self._vectors = book.codes.detach().to(torch.float32).clone()  # (K, d)
+        self._vectors_numpy = self._vectors.numpy()
+        self._mean = book.mean.detach().to(torch.float32).numpy().copy()  # (n, d)
+        self._born = book.born.detach().numpy().astype(np.int64)  # (K,)
+
+    def decide(
+        self,
+        slots: Sequence[int],
+        domains: Sequence[str],
+        allowed: Sequence[Sequence[Sequence[int]]] | None = None,
+        shuffle: Shuffle = "none",
+    ) -> list[Choice]:
+        """Choose the next action of the episodes in `slots` (B of them, with their domains).
+
+        `allowed`: for each, the only action token sequences that may be answered. `shuffle` puts
+        another task's procedure in place of each one's own (memory reliance; ours): of the same
+        domain, or of any; an episode that is alone keeps its own.
+        """
+        with torch.inference_mode():
+            reading = self.engine.read(list(slots))
+            codes, own = reading.codes, reading.memory  # (B, n), (B, n, d)
+            if shuffle != "none":
+                order = _derangement(domains if shuffle == "domain" else [""] * len(domains))
+                codes, own = codes[order], own[torch.from_numpy(order)]
+            helpful, hit_success = self._consult("success", domains, codes, own)
+            harmful, hit_failure = self._consult("failure", domains, codes, own)
+            answers = self.engine.decode(
+                list(slots),
+                helpful,
+                harmful if bool(hit_failure.any()) else None,
+                hit_failure,
+                self.config.contrast,
+                self.config.plausibility,
+                None if allowed is None else [[list(a) for a in row] for row in allowed],
+            )
+        return [
+            Choice(codes[row].copy(), tuple(answer), bool(hit_success[row]), bool(hit_failure[row]))
+            for row, answer in enumerate(answers)
+        ]
+
+    def _consult(
+        self,
+        sign: Sign,
+        domains: Sequence[str],
+        codes: npt.NDArray[np.uint16],
+        own: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """R^B of each decision from the bank of one sign, and where it had something to say."""
+        if self.replica is None or self.config.banks not in ("both", sign):
+            return own, torch.zeros(len(domains), dtype=torch.bool)
+        found: list[NeighboursLike | None] = [None] * len(domains)
+        for domain in sorted(set(domains)):
+            rows = [row for row, name in enumerate(domains) if name == domain]
+            near = self.replica.lookup(
+                domain,
+                sign,
+                codes[rows],
+                self._vectors_numpy,
+                self._mean,
+                self._born,
+                self._min_version,
+                self.config.nearest,
+                self.config.threshold,
+            )
+            for row, neighbours in zip(rows, near, strict=True):
+                found[row] = neighbours
+        complete = [neighbours for neighbours in found if neighbours is not None]
+        return reconstruct(own, complete, self._vectors, self.config.temperature)
+
+
+def _derangement(groups: Sequence[str]) -> npt.NDArray[np.int64]:
+    """For each row the next row of its group, cyclically: nobody's own where others are there."""
+    order = np.arange(len(groups), dtype=np.int64)
+    for group in sorted(set(groups)):
+        rows = [row for row, name in enumerate(groups) if name == group]
+        order[rows] = rows[1:] + rows[:1]
+    return order

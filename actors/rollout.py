@@ -1,0 +1,294 @@
+"""Episodes in lock-step: every slot that is free takes the next task, all slots decide together.
+
+An episode ends when its goal holds, at the step limit, when its text would outgrow the model's
+longest sequence, or at the first action that the simulator refuses or that is no action at all.
+The last is ours: a refused action leaves the state as it was, so greedy decoding has nothing new
+to go by and would be refused for ever; the refusal counts against Exe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from actors.errors import ActingError
+from actors.policy import Policy, Shuffle
+from model.tokenizer import WordTokenizer
+from shared_memory.records import Decision
+from tasks.rendering import Naming, Rendering
+from tasks.task import Action, Simulator, Task
+
+MakeSimulator = Callable[[str], Simulator]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A task to act, under an episode number that nobody else has (-1: a probe)."""
+
+    episode: int
+    task: Task
+
+
+@dataclass(slots=True)
+class StageTimes:
+    """Seconds spent in the parts of acting, and what was done in them."""
+
+    select: float = 0.0  # policy: reading, banks, decoding
+    step: float = 0.0  # simulators: steps, observations, applicable actions
+    reset: float = 0.0  # simulators: new tasks; prompts fed to the model
+    decisions: int = 0
+    episodes: int = 0
+
+    def add(self, other: StageTimes) -> None:
+        """Add another's figures to these."""
+        self.select += other.select
+        self.step += other.step
+        self.reset += other.reset
+        self.decisions += other.decisions
+        self.episodes += other.episodes
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedEpisode:
+    """An episode as it came out of the simulator."""
+
+    episode: int
+    task: Task
+    success: bool
+    conditions_met: int
+    conditions: int
+    steps: int  # accepted actions
+    decisions: tuple[Decision, ...]
+    hits_success: int
+    hits_failure: int
+    seconds: float
+    ending: str  # "solved", "step limit", "refused", "unparsable", "too long", "no action"
+
+
+@dataclass(slots=True)
+class _Running:
+    """A slot's episode."""
+
+    assignment: Assignment
+    simulator: Simulator
+    naming: Naming
+    tokens: list[int]
+    started: float
+    decisions: list[Decision] = field(default_factory=list)
+    steps: int = 0
+    hits_success: int = 0
+    hits_failure: int = 0
+
+
+def naming_seed(seed: int, assignment: Assignment) -> int:
+    """The seed of an episode's names: by its number; for a probe by its content, so that every
+    probe of the same task reads the same text."""
+    what = assignment.task.digest if assignment.episode < 0 else str(assignment.episode)
+    return int.from_bytes(hashlib.blake2s(f"{seed}/{what}".encode(), digest_size=4).digest(), "big")
+
+
+class Rollout:
+    """Runs assignments through a policy, as many at once as the policy has slots.
+
+    `make_simulator(domain)` is called at most once a slot and domain; simulators are kept and
+    reused. `times` grows with every run.
+    """
+
+    def __init__(
+        self,
+        rendering: Rendering,
+        tokenizer: WordTokenizer,
+        make_simulator: MakeSimulator,
+        step_limit: int,
+        seed: int,
+        end_on_refusal: bool = True,
+    ) -> None:
+        self.rendering = rendering
+        self.tokenizer = tokenizer
+        self.step_limit = step_limit
+        self.seed = seed
+        self.end_on_refusal = end_on_refusal
+        self.times = StageTimes()
+        self._make_simulator = make_simulator
+        self._idle: dict[str, list[Simulator]] = {}
+
+    def run(
+        self,
+        policy: Policy,
+        assignments: Sequence[Assignment],
+        restrict: bool = False,
+        shuffle: Shuffle = "none",
+        on_progress: Callable[[], None] | None = None,
+    ) -> Iterator[FinishedEpisode]:
+        """Yield every assignment's episode as it ends (not in the order given).
+
+        `restrict` allows only the actions that the simulator would accept. `on_progress` is
+        called after each round of decisions. Raises ActingError if the policy answers for a wrong
+        number of slots.
+        """
+        waiting = list(reversed(assignments))
+        free = list(reversed(range(policy.config.episodes)))
+        running: dict[int, _Running] = {}
+        while waiting or running:
+            yield from self._refill(policy, waiting, free, running)
+            if running:
+                yield from self._round(policy, free, running, restrict, shuffle)
+            if on_progress is not None:
+                on_progress()
+
+    def _refill(
+        self,
+        policy: Policy,
+        waiting: list[Assignment],
+        free: list[int],
+        running: dict[int, _Running],
+    ) -> Iterator[FinishedEpisode]:
+        """Put waiting tasks into free slots and feed their prompts to the model."""
+        began = time.perf_counter()
+        slots: list[int] = []
+        ended: list[FinishedEpisode] = []
+        while waiting and free:
+            episode = self._start(waiting.pop())
+            if episode.simulator.solved:
+                ended.append(self._end(episode, "solved"))
+            elif len(episode.tokens) + 2 > policy.model.config.max_tokens:
+                ended.append(self._end(episode, "too long"))
+            else:
+                slot = free.pop()
+                running[slot] = episode
+                slots.append(slot)
+        if slots:
+            policy.engine.enter(slots, [running[slot].tokens for slot in slots])
+        self.times.reset += time.perf_counter() - began
+        yield from ended
+
+    def _round(
+        self,
+        policy: Policy,
+        free: list[int],
+        running: dict[int, _Running],
+        restrict: bool,
+        shuffle: Shuffle,
+    ) -> Iterator[FinishedEpisode]:
+        """One decision of every running episode."""
+        began = time.perf_counter()
+        ended: list[FinishedEpisode] = []
+        allowed: list[list[list[int]]] | None = None
+        if restrict:
+            allowed = []
+            for slot in sorted(running):
+                episode = running[slot]
+                words = self._applicable(episode)
+                if words:
+                    allowed.append([self.tokenizer.encode(text) for text in words])
+                else:
+                    ended.append(self._end(running.pop(slot), "no action"))
+                    free.append(slot)
+        slots = sorted(running)
+        choosing = time.perf_counter()
+        domains = [running[slot].assignment.task.domain for slot in slots]
+        choices = policy.decide(slots, domains, allowed, shuffle) if slots else []
+        if len(choices) != len(slots):
+            raise ActingError(
+                f"the policy answered {len(choices)} decisions for {len(slots)} slots: "
+                "its decoding engine is broken"
+            )
+        stepping = time.perf_counter()
+        going: list[int] = []
+        growth: list[list[int]] = []
+        for slot, choice in zip(slots, choices, strict=True):
+            episode = running[slot]
+            simulator = episode.simulator
+            text = self.tokenizer.decode(list(choice.action_tokens))
+            action = self.rendering.parse_action(text, episode.naming)
+            before = simulator.atoms
+            accepted = action is not None and simulator.step(action)
+            episode.decisions.append(
+                Decision(
+                    number=len(episode.decisions),
+                    codes=choice.codes,
+                    action=text if action is not None else "",
+                    accepted=accepted,
+                    prompt_tokens=tuple(episode.tokens),
+                )
+            )
+            episode.steps += accepted
+            episode.hits_success += choice.hit_success
+            episode.hits_failure += choice.hit_failure
+            observation = self.rendering.observation(before, simulator.atoms, episode.naming)
+            grown = [
+                self.tokenizer.act,
+                *choice.action_tokens,
+                self.tokenizer.end,
+                *self.tokenizer.encode(observation),
+            ]
+            episode.tokens.extend(grown)
+            ending = self._ending(episode, action, accepted, policy.model.config.max_tokens)
+            if ending is None:
+                going.append(slot)
+                growth.append(grown[1:])
+            else:
+                ended.append(self._end(episode, ending))
+                del running[slot]
+                free.append(slot)
+        feeding = time.perf_counter()
+        if going:
+            policy.engine.feed(going, growth)
+        done = time.perf_counter()
+        self.times.select += (stepping - choosing) + (done - feeding)
+        self.times.step += (choosing - began) + (feeding - stepping)
+        self.times.decisions += len(slots)
+        yield from ended
+
+    def _ending(
+        self, episode: _Running, action: Action | None, accepted: bool, max_tokens: int
+    ) -> str | None:
+        """Why the episode is over; None if it goes on."""
+        if episode.simulator.solved:
+            return "solved"
+        if not accepted and self.end_on_refusal:
+            return "unparsable" if action is None else "refused"
+        if len(episode.decisions) >= self.step_limit:
+            return "step limit"
+        if len(episode.tokens) + 2 > max_tokens:
+            return "too long"
+        return None
+
+    def _start(self, assignment: Assignment) -> _Running:
+        """Reset a simulator to the task and render its prompt."""
+        domain = assignment.task.domain
+        idle = self._idle.setdefault(domain, [])
+        simulator = idle.pop() if idle else self._make_simulator(domain)
+        simulator.reset(assignment.task)
+        naming = self.rendering.naming(simulator, naming_seed(self.seed, assignment))
+        tokens = self.tokenizer.encode(self.rendering.prompt(simulator, naming))
+        return _Running(assignment, simulator, naming, tokens, time.perf_counter())
+
+    def _end(self, episode: _Running, ending: str) -> FinishedEpisode:
+        """Give the simulator back and say how the episode went."""
+        met, conditions = episode.simulator.goal_conditions()
+        success = episode.simulator.solved
+        self._idle[episode.assignment.task.domain].append(episode.simulator)
+        self.times.episodes += 1
+        return FinishedEpisode(
+            episode=episode.assignment.episode,
+            task=episode.assignment.task,
+            success=success,
+            conditions_met=met,
+            conditions=conditions,
+            steps=episode.steps,
+            decisions=tuple(episode.decisions),
+            hits_success=episode.hits_success,
+            hits_failure=episode.hits_failure,
+            seconds=time.perf_counter() - episode.started,
+            ending=ending,
+        )
+
+    def _applicable(self, episode: _Running) -> list[str]:
+        """The applicable actions as text, in the episode's names."""
+        return [
+            self.rendering.action(action, episode.naming)
+            for action in episode.simulator.applicable_actions()
+        ]

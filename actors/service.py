@@ -1,0 +1,251 @@
+"""What runs inside an actor process: refresh, act, hand the outcomes to shared memory.
+
+One request is a list of tasks. Before it, the newest published weights and the banks' increments
+are fetched, so that all episodes of a request are acted with one book version; finished episodes
+go to the banks in batches, each batch in one atomic step that a retry cannot double. Probes read
+the banks like any episode, and write nothing.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from actors.errors import ActingError
+from actors.policy import Policy, Shuffle
+from actors.rollout import Assignment, FinishedEpisode, MakeSimulator, Rollout, StageTimes
+from configs.schema import ActingConfig, SharedMemoryConfig
+from model.saving import from_bytes
+from model.tokenizer import WordTokenizer
+from shared_memory.bank import Bank
+from shared_memory.records import Episode, PlanRequest
+from shared_memory.replica import BankReplica
+from shared_memory.weights import PublishedWeights
+from tasks.rendering import Rendering
+
+PUSH_BATCH = 16
+"""Finished episodes that go to shared memory in one step."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActReport:
+    """What an actor answers to a request to act: that it is done, and what it cost."""
+
+    actor: str
+    version: int  # the book version that all episodes were acted with
+    episodes: tuple[int, ...]  # numbers of the episodes that shared memory has acknowledged
+    doubled: int  # of them, known to shared memory already
+    times: StageTimes
+    seconds: float
+    resident_mb: float  # resident memory of this process, MiB
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOutcome:
+    """How one held-out task went."""
+
+    digest: str
+    domain: str
+    phase: int
+    success: bool
+    conditions_met: int
+    conditions: int
+    steps: int  # actions emitted
+    accepted: int  # of them, accepted by the simulator
+    hits_success: int
+    hits_failure: int
+    ending: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeReport:
+    """What an actor answers to a request to probe."""
+
+    actor: str
+    version: int
+    outcomes: tuple[ProbeOutcome, ...]
+    seconds: float
+
+
+def resident_mb() -> float:
+    """This process's resident memory in MiB, now (Linux) or at its highest (elsewhere)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except FileNotFoundError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return pages * resource.getpagesize() / 2**20
+
+
+class ActorService:
+    """An actor: a rollout, a policy with the newest weights, and the way to shared memory.
+
+    `on_progress` is called after every round of decisions (at most once a second), so that a
+    supervisor can tell a slow actor from one that hangs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: str,
+        seed: int,
+        connection: redis.Redis,
+        rendering: Rendering,
+        make_simulator: MakeSimulator,
+        step_limit: int,
+        domains: Sequence[str],
+        acting: ActingConfig,
+        shared_memory: SharedMemoryConfig,
+        on_progress: Callable[[], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._acting = acting
+        self._max_version_lag = shared_memory.bank.max_version_lag
+        self._bank = Bank(connection, run, shared_memory.bank)
+        self._replica = BankReplica(connection, run, tuple(domains), shared_memory)
+        self._weights = PublishedWeights(connection, run)
+        self._policy: Policy | None = None
+        self._on_progress = on_progress
+        self._last_progress = 0.0
+        self._rollout = Rollout(
+            rendering,
+            WordTokenizer(rendering.vocabulary),
+            make_simulator,
+            step_limit,
+            seed,
+        )
+
+    @property
+    def version(self) -> int:
+        """The book version at hand; -1 before the first."""
+        return -1 if self._policy is None else self._policy.version
+
+    def act(self, assignments: Sequence[Assignment]) -> ActReport:
+        """Act the tasks, push every finished episode with its request for a plan, and report.
+
+        Raises SharedMemoryError where shared memory stays away past its retries.
+        """
+        began = time.perf_counter()
+        policy = self._refresh()
+        self._rollout.times = StageTimes()
+        numbers: list[int] = []
+        pending: list[FinishedEpisode] = []
+        doubled = 0
+        for finished in self._rollout.run(
+            policy, assignments, restrict=self._acting.restrict, on_progress=self._progress
+        ):
+            pending.append(finished)
+            numbers.append(finished.episode)
+            if len(pending) >= PUSH_BATCH:
+                doubled += self._push(pending, policy.version)
+                pending = []
+        if pending:
+            doubled += self._push(pending, policy.version)
+        return ActReport(
+            actor=self.name,
+            version=policy.version,
+            episodes=tuple(numbers),
+            doubled=doubled,
+            times=self._rollout.times,
+            seconds=time.perf_counter() - began,
+            resident_mb=resident_mb(),
+        )
+
+    def probe(
+        self, assignments: Sequence[Assignment], restrict: bool, shuffle: Shuffle = "none"
+    ) -> ProbeReport:
+        """Act held-out tasks with the newest weights and banks; nothing is written."""
+        began = time.perf_counter()
+        policy = self._refresh()
+        outcomes = tuple(
+            _probe_outcome(finished)
+            for finished in self._rollout.run(
+                policy, assignments, restrict, shuffle, self._progress
+            )
+        )
+        return ProbeReport(self.name, policy.version, outcomes, time.perf_counter() - began)
+
+    def _refresh(self) -> Policy:
+        """The newest published weights, and the banks as they stand now."""
+        if self._acting.banks != "none":
+            self._replica.refresh()
+        latest = self._weights.latest_version()
+        if latest is None or latest < 0:
+            raise ActingError(
+                f"{self.name} has no weights to act with: the learner must publish its first "
+                "version before tasks are given out"
+            )
+        if self._policy is None or latest > self._policy.version:
+            version, payload = self._weights.fetch()
+            model, _ = from_bytes(payload)
+            model.eval()
+            self._policy = Policy(
+                model, version, self._acting, self._replica, self._max_version_lag
+            )
+        return self._policy
+
+    def _push(self, finished: Sequence[FinishedEpisode], version: int) -> int:
+        """Hand episodes to the banks; how many of them shared memory knew already."""
+        episodes = [_episode(each, version, self.name) for each in finished]
+        requests = [_plan_request(each) for each in finished]
+        return self._bank.push(episodes, requests).doubled
+
+    def _progress(self) -> None:
+        now = time.monotonic()
+        if self._on_progress is not None and now - self._last_progress >= 1.0:
+            self._last_progress = now
+            self._on_progress()
+
+
+def _episode(finished: FinishedEpisode, version: int, actor: str) -> Episode:
+    task = finished.task
+    return Episode(
+        episode=finished.episode,
+        task_index=task.index,
+        task_digest=task.digest,
+        domain=task.domain,
+        phase=task.phase,
+        book_version=version,
+        success=finished.success,
+        conditions_met=finished.conditions_met,
+        conditions=finished.conditions,
+        steps=finished.steps,
+        decisions=finished.decisions,
+        actor=actor,
+        seconds=finished.seconds,
+        hits_success=finished.hits_success,
+        hits_failure=finished.hits_failure,
+    )
+
+
+def _plan_request(finished: FinishedEpisode) -> PlanRequest:
+    task = finished.task
+    return PlanRequest(
+        task_index=task.index,
+        task_digest=task.digest,
+        domain=task.domain,
+        phase=task.phase,
+        problem=task.problem,
+        origin=task.origin,
+        failed=not finished.success,
+    )
+
+
+def _probe_outcome(finished: FinishedEpisode) -> ProbeOutcome:
+    return ProbeOutcome(
+        digest=finished.task.digest,
+        domain=finished.task.domain,
+        phase=finished.task.phase,
+        success=finished.success,
+        conditions_met=finished.conditions_met,
+        conditions=finished.conditions,
+        steps=len(finished.decisions),
+        accepted=sum(decision.accepted for decision in finished.decisions),
+        hits_success=finished.hits_success,
+        hits_failure=finished.hits_failure,
+        ending=finished.ending,
+    )

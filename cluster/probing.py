@@ -1,0 +1,156 @@
+"""Probes: the policy on held-out tasks, and what they add up to.
+
+The jobs of a probe are handed to whatever actors are free; a job whose actor dies is handed out
+again. Free: as in acting. Restricted: only admissible actions. Exchanged: every decision uses the
+procedure of another task of the same domain (memory reliance; ours).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from actors.policy import Shuffle
+from actors.rollout import Assignment
+from actors.service import ProbeOutcome, ProbeReport
+from cluster.figures import Mean, proportion
+from cluster.observer import Probed, ProbeMode
+from tasks.task import Task
+
+PROBE = -1
+"""The episode number of every probe: it is never counted and never written to a bank."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeJob:
+    """One request to an actor."""
+
+    mode: ProbeMode
+    tasks: tuple[Task, ...]
+
+    @property
+    def assignments(self) -> tuple[Assignment, ...]:
+        """The tasks as an actor takes them."""
+        return tuple(Assignment(PROBE, task) for task in self.tasks)
+
+    @property
+    def restrict(self) -> bool:
+        """Whether only admissible actions may be answered."""
+        return self.mode == "restricted"
+
+    @property
+    def shuffle(self) -> Shuffle:
+        """Whose procedures are used."""
+        return "domain" if self.mode == "exchanged" else "none"
+
+
+@dataclass(slots=True)
+class Probe:
+    """One round of probes: some phases' held-out tasks in some modes, after a phase."""
+
+    after_phase: int
+    phases: Sequence[int]
+    modes: Sequence[ProbeMode]
+    waiting: deque[ProbeJob] = field(default_factory=deque)
+    given: dict[str, ProbeJob] = field(default_factory=dict)  # actor → its job
+    outcomes: dict[tuple[int, ProbeMode], list[ProbeOutcome]] = field(default_factory=dict)
+    version: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(
+        cls,
+        tasks: Mapping[int, Sequence[Task]],
+        after_phase: int,
+        modes: Sequence[ProbeMode],
+        request_tasks: int,
+    ) -> Probe:
+        """Probe `tasks` (phase → its held-out tasks), in requests of `request_tasks`."""
+        probe = cls(after_phase, tuple(tasks), tuple(modes))
+        for mode in modes:
+            for held_out in tasks.values():
+                # Tasks of one domain go together: an exchange needs others of the domain.
+                ordered = sorted(held_out, key=lambda task: task.domain)
+                for start in range(0, len(ordered), request_tasks):
+                    probe.waiting.append(
+                        ProbeJob(mode, tuple(ordered[start : start + request_tasks]))
+                    )
+        return probe
+
+    @property
+    def done(self) -> bool:
+        """Whether every job was answered."""
+        return not self.waiting and not self.given
+
+    def next_job(self, actor: str) -> ProbeJob | None:
+        """A job for a free actor, or None if none waits."""
+        if not self.waiting:
+            return None
+        job = self.waiting.popleft()
+        self.given[actor] = job
+        return job
+
+    def answered(self, actor: str, report: ProbeReport) -> None:
+        """Take an actor's answer."""
+        job = self.given.pop(actor, None)
+        if job is None:
+            return  # handed out again meanwhile
+        self.version = max(self.version, report.version)
+        for outcome in report.outcomes:
+            self.outcomes.setdefault((outcome.phase, job.mode), []).append(outcome)
+
+    def lost(self, actor: str) -> None:
+        """The actor is gone: its job waits again, first in line."""
+        job = self.given.pop(actor, None)
+        if job is not None:
+            self.waiting.appendleft(job)
+
+    def events(self, plan_lengths: Mapping[str, int]) -> list[Probed]:
+        """One event for each phase and mode; `plan_lengths` by task digest."""
+        seconds = time.monotonic() - self.began
+        share = seconds / max(1, len(self.outcomes))
+        return [
+            probed(outcomes, phase, self.after_phase, mode, self.version, share, plan_lengths)
+            for (phase, mode), outcomes in sorted(self.outcomes.items())
+        ]
+
+
+def probed(
+    outcomes: Sequence[ProbeOutcome],
+    phase: int,
+    after_phase: int,
+    mode: ProbeMode,
+    version: int,
+    seconds: float,
+    plan_lengths: Mapping[str, int],
+) -> Probed:
+    """CSR, CGC, Exe and SPL of some held-out tasks. SPL is None unless every solved task's plan
+    length is known."""
+    conditions, weighted = Mean(), Mean()
+    known = True
+    for outcome in outcomes:
+        conditions.add(outcome.conditions_met / max(1, outcome.conditions))
+        length = plan_lengths.get(outcome.digest)
+        if not outcome.success:
+            weighted.add(0.0)
+        elif length is None:
+            known = False
+        else:
+            weighted.add(length / max(length, outcome.steps, 1))
+    return Probed(
+        phase=phase,
+        after_phase=after_phase,
+        mode=mode,
+        version=version,
+        tasks=len(outcomes),
+        csr=proportion(sum(outcome.success for outcome in outcomes), len(outcomes)),
+        cgc=conditions.estimate(),
+        exe=proportion(
+            sum(outcome.accepted for outcome in outcomes),
+            sum(outcome.steps for outcome in outcomes),
+        ),
+        spl=weighted.estimate() if known else None,
+        seconds=seconds,
+    )

@@ -1,0 +1,102 @@
+"""Ray for one run: join a cluster, use the one at hand, or start a small quiet one here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ray
+
+from configs.errors import NesyprError
+
+OBJECT_STORE_BYTES = 150 * 2**20
+"""Requests and reports are small; weights go through shared memory."""
+
+
+class RayStartError(NesyprError):
+    """Ray could not be started or joined."""
+
+
+def house() -> Path:
+    """The folder that holds the house's packages."""
+    return Path(__file__).resolve().parent.parent
+
+
+def worker_environment() -> dict[str, str]:
+    """Environment of every worker process: one thread each, and the house on its path."""
+    paths = [str(house()), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return {
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)),
+    }
+
+
+class RaySession:
+    """A context manager around Ray. Shuts down only what it started.
+
+    `cpus`: what the run's processes ask for in all; a Ray started here has at least as many.
+    """
+
+    def __init__(self, address: str | None, cpus: float) -> None:
+        self.address = address
+        self.cpus = cpus
+        self.started = False
+        self._environment: dict[str, str | None] = {}
+
+    def __enter__(self) -> RaySession:
+        if ray.is_initialized():
+            return self
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        settings: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "configure_logging": False,
+        }
+        if self.address is None:
+            self._environment = {key: os.environ.get(key) for key in worker_environment()}
+            os.environ.update(worker_environment())  # inherited by all of Ray's processes
+            settings |= {
+                "num_cpus": max(os.cpu_count() or 1, int(self.cpus + 0.999)),
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+            }
+        else:
+            settings |= {
+                "address": self.address,
+                "runtime_env": {"env_vars": worker_environment()},
+            }
+        try:
+            ray.init(**settings)
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            where = "here" if self.address is None else f"at {self.address}"
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            raise RayStartError(
+                f"Ray could not be started or joined {where}: {reason}; "
+                "`nesypr doctor` checks what it needs"
+            ) from error
+        self.started = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.started and ray.is_initialized():
+            ray.shutdown()
+        self.started = False
+        for key, value in self._environment.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+        self._environment = {}
