@@ -36,6 +36,10 @@ class Simulator(Protocol):
         """Put the simulator into the task's initial state."""
 
     @property
+    def domain(self) -> str:
+        """The name of the domain, as in `Task.domain`."""
+
+    @property
     def objects(self) -> tuple[tuple[str, str], ...]:
         """(name, type) of each object of the task, in the problem's order."""
 

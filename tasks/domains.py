@@ -1,0 +1,234 @@
+"""The domains: PDDLGym's own, by name, and a user's folder with `domain.pddl` and problems.
+
+    domain = get_domain("blocks")
+    domain.actions      # {"pickup": 1, "putdown": 1, "stack": 2, "unstack": 1}
+    domain.generator    # draws problems; None where only files exist
+
+A folder of a user holds `domain.pddl` and problems as `*.pddl` beside it or in `problems/`, and
+held-out ones in `test/`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from tasks.digest import content_digest
+from tasks.errors import TaskError
+from tasks.generators import GENERATORS, Generator
+from tasks.naming import NamingRules, naming_rules
+from tasks.pddl import (
+    DomainDefinition,
+    Operator,
+    Problem,
+    TypedNames,
+    problem_text,
+    read_domain,
+    read_problem,
+)
+from tasks.standard_pddl import standard_domain
+from tasks.task import Action, Task
+
+_UNREGISTERED = frozenset(
+    {"dynamic_action_space_same_obj", "rearrangement-notyping"}
+    | {f"searchandrescue_level{level}" for level in range(1, 8)}
+)
+"""Folders among PDDLGym's files that PDDLGym itself offers under no name."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain with all that the rest needs to know of it.
+
+    `name` is what `get_domain` takes (a name, or the absolute path of a folder); `word` is what
+    the small LM sees; `text` is the file as it stands and `standard_text` the same for planners.
+    """
+
+    name: str
+    file: Path
+    text: str
+    definition: DomainDefinition
+    generator: Generator | None
+    train_files: tuple[Path, ...]
+    test_files: tuple[Path, ...]
+
+    @property
+    def word(self) -> str:
+        """What the small LM sees after `<domain>`."""
+        return self.name if self.name in domain_names() else self.definition.name
+
+    @cached_property
+    def actions(self) -> Mapping[str, int]:
+        """Each action that an agent can name, with the number of its arguments."""
+        return self.definition.actions
+
+    @cached_property
+    def predicates(self) -> Mapping[str, int]:
+        """Each predicate with the number of its arguments, without action predicates."""
+        return {name: len(types) for name, types in self.definition.predicates.items()}
+
+    @property
+    def types(self) -> Mapping[str, str]:
+        """Each type with its parent."""
+        return self.definition.types
+
+    @property
+    def constants(self) -> TypedNames:
+        """(name, type) of the objects that every problem has."""
+        return self.definition.constants
+
+    @property
+    def fluent_predicates(self) -> frozenset[str]:
+        """Predicates that an action can change (directly or through a rule)."""
+        return self.definition.fluents
+
+    @cached_property
+    def static_predicates(self) -> frozenset[str]:
+        """Predicates that no action can change."""
+        return frozenset(self.predicates) - self.definition.fluents
+
+    @cached_property
+    def operators(self) -> Mapping[str, Operator]:
+        """The operators by name; `.action_of(objects)` gives the action that applies one."""
+        return {operator.name: operator for operator in self.definition.operators}
+
+    @cached_property
+    def standard_text(self) -> str:
+        """The domain as standard PDDL, without action predicates."""
+        return standard_domain(self.definition)
+
+    @cached_property
+    def naming_rules(self) -> NamingRules:
+        """How objects are named in text."""
+        return naming_rules(self.name, self.definition)
+
+    def action_of(self, operator: str, objects: Sequence[str]) -> Action:
+        """The action that applies an operator (of a planner's plan) to objects."""
+        if operator not in self.operators:
+            raise TaskError(f"domain '{self.name}' has no operator '{operator}'")
+        return self.operators[operator].action_of(objects)
+
+    def read_problem(self, text: str, source: str) -> Problem:
+        """Read a problem of this domain; `TaskError "SOURCE:LINE: ..."` if it is wrong."""
+        return read_problem(text, source, self.definition)
+
+    def problem_text(self, problem: Problem) -> str:
+        """The problem as standard PDDL that PDDLGym, Mimir and planners read alike."""
+        return problem_text(problem, self.definition)
+
+    def task(self, problem: Problem, origin: str) -> Task:
+        """The problem as a task, with its digest."""
+        constants = frozenset(name for name, _ in self.constants)
+        digest = content_digest(self.definition.name, problem, constants)
+        return Task(self.name, self.problem_text(problem), digest, origin)
+
+    def task_from_file(self, file: Path) -> Task:
+        """The task of a problem file."""
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TaskError(f"cannot read the problem file {file}: {error}") from error
+        return self.task(self.read_problem(text, str(file)), f"file:{self.name}:{file.name}")
+
+    def draw(self, size: Mapping[str, tuple[int, int]], seed: int) -> Task:
+        """Draw a task from the generator; `size` holds (least, most) for parameters.
+
+        The same size and seed give the same task on every machine.
+        """
+        generator = self.check_size(size)
+        rng = random.Random(seed)
+        values = {
+            parameter.name: rng.randint(*size.get(parameter.name, parameter.default))
+            for parameter in generator.parameters
+        }
+        drawn = ",".join(f"{name}={value}" for name, value in values.items())
+        return self.task(generator.draw(rng, values), f"generator:{self.name}:{drawn}:{seed}")
+
+    def check_size(self, size: Mapping[str, tuple[int, int]]) -> Generator:
+        """The generator, if there is one and it takes these sizes; else `TaskError`."""
+        if self.generator is None:
+            raise TaskError(
+                f"domain '{self.name}' has no generator: use 'source: files' "
+                f"(generators exist for {', '.join(GENERATORS)})"
+            )
+        known = {parameter.name: parameter for parameter in self.generator.parameters}
+        for name, (least, most) in size.items():
+            if name not in known:
+                raise TaskError(
+                    f"the generator of '{self.name}' has no size '{name}': "
+                    f"it takes {', '.join(known)}"
+                )
+            if least > most or least < known[name].least:
+                raise TaskError(
+                    f"size '{name}' of domain '{self.name}' cannot be [{least}, {most}]: "
+                    f"it must be [least, most] with {known[name].least} ≤ least ≤ most"
+                )
+        return self.generator
+
+
+@lru_cache(maxsize=1)
+def pddlgym_folder() -> Path:
+    """Where PDDLGym keeps its PDDL files (without importing it)."""
+    found = importlib.util.find_spec("pddlgym")
+    if found is None or not found.submodule_search_locations:
+        raise TaskError("pddlgym is not installed: install the requirements of this project")
+    return Path(next(iter(found.submodule_search_locations))) / "pddl"
+
+
+@lru_cache(maxsize=1)
+def domain_names() -> tuple[str, ...]:
+    """The names of PDDLGym's domains; those with a generator first."""
+    folder = pddlgym_folder()
+    names = {
+        file.stem
+        for file in folder.glob("*.pddl")
+        if (folder / file.stem).is_dir() and file.stem not in _UNREGISTERED
+    }
+    return (*GENERATORS, *sorted(names - set(GENERATORS)))
+
+
+@lru_cache(maxsize=256)
+def get_domain(name: str) -> Domain:
+    """A domain by name or by folder.
+
+    `TaskError` names the nearest domain if there is none of that name, and file and line if a
+    domain does not parse.
+    """
+    folder = Path(name)
+    if name in domain_names():
+        base = pddlgym_folder()
+        train = tuple(sorted((base / name).glob("*.pddl")))
+        test = tuple(sorted((base / f"{name}_test").glob("*.pddl")))
+        return _load(name, base / f"{name}.pddl", GENERATORS.get(name), train, test)
+    if folder.is_dir() or "/" in name:
+        file = folder / "domain.pddl"
+        if not file.is_file():
+            raise TaskError(f"there is no {file}: a folder of tasks needs domain.pddl and problems")
+        beside = [path for path in folder.glob("*.pddl") if path != file]
+        train = tuple(sorted([*beside, *(folder / "problems").glob("*.pddl")]))
+        test = tuple(sorted((folder / "test").glob("*.pddl")))
+        return _load(str(folder.resolve()), file, None, train, test)
+    nearest = difflib.get_close_matches(name.lower(), domain_names(), n=1, cutoff=0.0)
+    raise TaskError(
+        f"there is no domain '{name}': did you mean '{nearest[0]}'? "
+        "(`nesypr tasks list` shows all; a folder with domain.pddl works as well)"
+    )
+
+
+def _load(
+    name: str,
+    file: Path,
+    generator: Generator | None,
+    train: tuple[Path, ...],
+    test: tuple[Path, ...],
+) -> Domain:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"cannot read the domain file {file}: {error}") from error
+    return Domain(name, file, text, read_domain(text, str(file)), generator, train, test)
