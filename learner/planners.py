@@ -12,12 +12,8 @@ A planner says nothing about whether the simulator agrees: `learner.traces` vali
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -27,6 +23,7 @@ from pymimir.advanced.datasets import StateSpace, StateSpaceOptions, StateSpaceS
 from learner.errors import LearnerError
 from tasks.domains import Domain
 from tasks.errors import TaskError
+from tasks.silence import silent_stdout
 from tasks.task import Action, Task
 
 PlanStatus = Literal["solved", "unsolvable", "timeout", "out_of_memory", "error"]
@@ -93,7 +90,7 @@ class MimirPlanner:
         self._of = domain
         self._planner = planner
         self._canonical = canonical and planner == "mimir-astar"
-        with silenced():
+        with silent_stdout():
             try:
                 self._domain = pymimir.Domain(domain.standard_text)
             except RuntimeError as error:
@@ -110,7 +107,7 @@ class MimirPlanner:
         """Plan in at most about `limits.seconds`; never raises for what a task does to it."""
         began = time.perf_counter()
         try:
-            with silenced():
+            with silent_stdout():
                 status, plan, optimal, reason = self._search(task, limits, objects)
         except MemoryError:
             status, plan, optimal, reason = "out_of_memory", (), False, ""
@@ -178,25 +175,6 @@ class MimirPlanner:
         """A ground operator as the action that an agent names."""
         objects = [item.get_name() for item in ground.get_objects()]
         return self._of.action_of(ground.get_action().get_name(), objects)
-
-
-_silence = threading.RLock()
-
-
-@contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Send standard output to nowhere at the file-descriptor level (Mimir prints from C++)."""
-    with _silence:
-        sys.stdout.flush()
-        kept = os.dup(1)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, 1)
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
-            os.close(nowhere)
 
 
 def _first_line(error: BaseException) -> str:

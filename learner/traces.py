@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from learner.planners import Planner, PlanLimits, PlanOutcome
+from learner.planners import PlanLimits, Planner, PlanOutcome
 from shared_memory.records import PlanRequest, Trace
 from tasks.naming import Naming
 from tasks.rendering import Rendering
