@@ -65,6 +65,19 @@ class DomainDefinition:
         """Each action that an agent can name, with the number of its arguments."""
         return {operator.action: len(operator.arguments) for operator in self.operators}
 
+    @property
+    def action_types(self) -> dict[str, tuple[str, ...]]:
+        """Each action that an agent can name, with the types of its arguments."""
+        return {
+            operator.action: tuple(
+                kind
+                for _, kind in self.action_predicates.get(
+                    operator.action, tuple(operator.parameters[i] for i in operator.arguments)
+                )
+            )
+            for operator in self.operators
+        }
+
     def ancestors(self, type_name: str) -> list[str]:
         """The type and all its parents up to `object`."""
         chain = [type_name]

@@ -1,0 +1,115 @@
+"""How well tasks were solved: CSR, CGC, Exe and SPL, each with its 95 % interval.
+
+Pure functions over finished episodes. Intervals: Wilson's for shares of tasks (CSR), the normal
+approximation for means over tasks (CGC, SPL), and that of a ratio estimator over episodes for Exe
+(actions of one episode are not independent). No resampling, so that the same episodes always give
+the same figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Z_95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A finished episode, as far as the metrics need it.
+
+    `plan_length` is that of the planner's plan for the task, None where there is none.
+    """
+
+    success: bool
+    conditions_met: int
+    conditions: int
+    emitted: int  # actions the policy named, parsed or not
+    accepted: int  # those that the simulator accepted
+    plan_length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval, from `count` tasks."""
+
+    value: float
+    low: float
+    high: float
+    count: int
+
+
+def share(successes: int, count: int) -> Estimate | None:
+    """A share with Wilson's interval; None from nothing."""
+    if not 0 <= successes <= count:
+        raise ValueError(f"{successes} successes of {count} cannot be")
+    if count == 0:
+        return None
+    p = successes / count
+    z2 = Z_95**2
+    centre = (p + z2 / (2 * count)) / (1 + z2 / count)
+    half = Z_95 / (1 + z2 / count) * math.sqrt(p * (1 - p) / count + z2 / (4 * count**2))
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == count else min(1.0, centre + half)
+    return Estimate(p, low, high, count)
+
+
+def mean(values: Sequence[float]) -> Estimate | None:
+    """The mean of values in [0, 1], with its interval cut to [0, 1]; None from nothing.
+
+    One value says nothing of the spread: its interval is [0, 1].
+    """
+    count = len(values)
+    if count == 0:
+        return None
+    value = math.fsum(values) / count
+    if count == 1:
+        return Estimate(value, 0.0, 1.0, 1)
+    variance = math.fsum((v - value) ** 2 for v in values) / (count - 1)
+    return _around(value, math.sqrt(variance / count), count)
+
+
+def csr(attempts: Sequence[Attempt]) -> Estimate | None:
+    """Cumulative success rate: the share of tasks solved within the step limit."""
+    return share(sum(attempt.success for attempt in attempts), len(attempts))
+
+
+def cgc(attempts: Sequence[Attempt]) -> Estimate | None:
+    """The share of goal conditions met at the end, averaged over tasks."""
+    return mean([a.conditions_met / a.conditions if a.conditions else 1.0 for a in attempts])
+
+
+def exe(attempts: Sequence[Attempt]) -> Estimate | None:
+    """The share of emitted actions that the simulator accepted; None if none was emitted."""
+    emitted = sum(attempt.emitted for attempt in attempts)
+    count = len(attempts)
+    if emitted == 0:
+        return None
+    value = sum(attempt.accepted for attempt in attempts) / emitted
+    if count == 1:
+        return Estimate(value, 0.0, 1.0, 1)
+    squares = math.fsum((a.accepted - value * a.emitted) ** 2 for a in attempts)
+    error = math.sqrt(squares * count / (count - 1)) / emitted
+    return _around(value, error, count)
+
+
+def spl(attempts: Sequence[Attempt]) -> Estimate | None:
+    """Success weighted by plan length ÷ max(plan length, steps taken), averaged over tasks.
+
+    Solved tasks without a planner's plan are left out (`count` tells); unsolved ones count 0.
+    """
+    values = []
+    for attempt in attempts:
+        if not attempt.success:
+            values.append(0.0)
+        elif attempt.plan_length is not None:
+            longest = max(attempt.plan_length, attempt.emitted)
+            values.append(attempt.plan_length / longest if longest else 1.0)
+    return mean(values)
+
+
+def _around(value: float, error: float, count: int) -> Estimate:
+    half = Z_95 * error
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), count)
