@@ -6,12 +6,18 @@ Plain immutable values; `codec` turns them into msgpack with a schema version an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Codes = npt.NDArray[np.uint16]
 """A procedure: n code indices. Shape (n,)."""
+
+Sign: TypeAlias = Literal["success", "failure"]
+"""Which bank: M+ of successful episodes or M- of failed ones."""
+
+SIGNS: tuple[Sign, Sign] = ("success", "failure")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +77,37 @@ class Trace:
     prompt: str
     observations: tuple[str, ...]  # shown before each action; the first is "" (in the prompt)
     actions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOutcomeRecord:
+    """What became of one plan request: an event for the driver's accounting."""
+
+    task_index: int
+    task_digest: str
+    domain: str
+    phase: int
+    planner: str
+    status: str  # solved | unsolvable | timeout | out_of_memory | error
+    cost: int  # length of the plan; -1 where there is none
+    seconds: float
+    failed: bool  # the policy had failed the task
+    traced: bool  # a trace went to the learner
+
+
+@dataclass(frozen=True, slots=True)
+class BankEntry:
+    """A procedure in a bank, as it was when it was admitted."""
+
+    codes: Codes  # (n,)
+    action: str
+    success: bool
+    domain: str
+    phase: int
+    task_index: int
+    task_digest: str
+    episode: int
+    decision: int
+    book_version: int
+    accepted: bool
+    prompt_tokens: tuple[int, ...]

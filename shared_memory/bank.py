@@ -1,0 +1,284 @@
+"""The shared banks M+ and M- of a run: written by all actors in atomic, deduplicated batches.
+
+An entry is a procedure with its action (codes, action) in one of the two banks of its domain;
+it is admitted once and counted as a duplicate ever after. Writing an episode counts it, admits
+its procedures, tells the replicas and the driver, and asks the teacher for a plan, all in one
+step of the server (NeSyPr's banks; the protocol is ours). A repeated or doubled episode changes
+nothing, so that every write may be retried.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import redis
+
+from configs.schema import BankConfig
+from shared_memory.bank_scripts import PUSH, RETIRE
+from shared_memory.bank_statistics import (
+    BankStatistics,
+    BankVerification,
+    HeldEntry,
+    held_entries,
+    read_statistics,
+    verify,
+)
+from shared_memory.codec import encode, entry_digest, pack_codes
+from shared_memory.connection import Argument, call, push_back
+from shared_memory.errors import SharedMemoryError
+from shared_memory.keys import DomainKeys, RunKeys
+from shared_memory.records import SIGNS, BankEntry, Episode, PlanRequest, Sign
+
+LOG_BATCHES = 1000
+"""Batches that the log keeps; a replica further behind reloads."""
+_EPISODES_A_STEP = 64
+_PROCEDURES_A_STEP = 4096
+_RETIRED_A_STEP = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SignTotals:
+    """What one push did to M+ or M-; submitted = admitted + duplicates."""
+
+    submitted: int = 0
+    admitted: int = 0
+    duplicates: int = 0
+    retired: int = 0
+
+    def __add__(self, other: SignTotals) -> SignTotals:
+        return SignTotals(
+            self.submitted + other.submitted,
+            self.admitted + other.admitted,
+            self.duplicates + other.duplicates,
+            self.retired + other.retired,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What one push did, as far as its own reply tells.
+
+    A retry after a lost reply says `doubled` though the first try counted: the outcome log is
+    the truth.
+    """
+
+    finished: int = 0  # episodes counted now
+    doubled: int = 0  # episodes that had been counted before: without effect
+    requested: int = 0  # plan requests that were new
+    success: SignTotals = SignTotals()
+    failure: SignTotals = SignTotals()
+
+    @property
+    def submitted(self) -> int:
+        """Procedures submitted to either bank."""
+        return self.success.submitted + self.failure.submitted
+
+    @property
+    def admitted(self) -> int:
+        """Procedures admitted to either bank."""
+        return self.success.admitted + self.failure.admitted
+
+    @property
+    def duplicates(self) -> int:
+        """Procedures that a bank had already."""
+        return self.success.duplicates + self.failure.duplicates
+
+    @property
+    def retired(self) -> int:
+        """Entries that had to make room."""
+        return self.success.retired + self.failure.retired
+
+    def __add__(self, other: PushResult) -> PushResult:
+        return PushResult(
+            self.finished + other.finished,
+            self.doubled + other.doubled,
+            self.requested + other.requested,
+            self.success + other.success,
+            self.failure + other.failure,
+        )
+
+
+class Bank:
+    """Writes to, and counts, the banks of one run.
+
+    `deadline_s` is how long a write waits for a server at its memory limit.
+    """
+
+    def __init__(
+        self, client: redis.Redis, run: str, config: BankConfig, *, deadline_s: float = 60.0
+    ) -> None:
+        self._client = client
+        self._keys = RunKeys(run)
+        self._config = config
+        self._deadline_s = deadline_s
+        self._known_domains: set[str] = set()
+
+    def push(self, episodes: Sequence[Episode], requests: Sequence[PlanRequest] = ()) -> PushResult:
+        """Write finished episodes and the plan requests that they cause.
+
+        One atomic step for each domain (several where a batch is very large, whole episodes
+        each). Counted once however often it is repeated: episodes by their number, requests by
+        their task index. Raises SharedMemoryError, and ServerFullError past the deadline.
+        """
+        result = PushResult()
+        domains = dict.fromkeys(episode.domain for episode in episodes)
+        domains.update(dict.fromkeys(request.domain for request in requests))
+        for domain in domains:
+            keys = self._keys.domain(domain)
+            self._register(domain)
+            steps = list(_steps([episode for episode in episodes if episode.domain == domain]))
+            asked = [request for request in requests if request.domain == domain]
+            for position, step in enumerate(steps):
+                last = position == len(steps) - 1
+                result += self._push_step(keys, step, asked if last else ())
+        return result
+
+    def retire(self, min_version: int, *, deadline_s: float = 30.0) -> int:
+        """Retire all entries last seen with a book version below `min_version`; how many.
+
+        Done in small steps so that actors are served meanwhile; past the deadline it stops, and
+        the next call goes on.
+        """
+        deadline = time.monotonic() + deadline_s
+        retired = 0
+        for domain in self.domains():
+            keys = self._keys.domain(domain)
+            for number, sign in enumerate(SIGNS, start=1):
+                while time.monotonic() < deadline:
+                    step = int(
+                        RETIRE.run(
+                            self._client,
+                            (keys.counters, keys.log, *keys.sign(sign).all()),
+                            (number, min_version, _RETIRED_A_STEP, LOG_BATCHES),
+                        )
+                    )
+                    retired += step
+                    if step < _RETIRED_A_STEP:
+                        break
+        return retired
+
+    def statistics(self) -> BankStatistics:
+        """Totals of each bank and domain, from the counters that every write keeps."""
+        return read_statistics(self._client, self._keys.run, self.domains())
+
+    def verify(self) -> BankVerification:
+        """Re-read every entry and compare with the counters: the closing account of a run."""
+        return verify(self._client, self._keys.run, self.domains())
+
+    def entries(self, domain: str, sign: Sign) -> Iterator[tuple[bytes, HeldEntry]]:
+        """(digest, entry) of everything in one bank, in no order."""
+        return held_entries(self._client, self._keys.run, domain, sign)
+
+    def domains(self) -> tuple[str, ...]:
+        """Names of the domains that have a bank, sorted."""
+        return tuple(
+            sorted(name.decode() for name in call(self._client, "SMEMBERS", self._keys.domains))
+        )
+
+    def _register(self, domain: str) -> None:
+        if domain not in self._known_domains:
+            push_back(
+                lambda: call(self._client, "SADD", self._keys.domains, domain), self._deadline_s
+            )
+            self._known_domains.add(domain)
+
+    def _push_step(
+        self, keys: DomainKeys, episodes: Sequence[Episode], requests: Sequence[PlanRequest]
+    ) -> PushResult:
+        width = _common_width(episodes)
+        arguments: list[Argument] = [
+            width,
+            self._config.max_entries,
+            LOG_BATCHES,
+            uuid.uuid4().hex,
+            len(episodes),
+        ]
+        for episode in episodes:
+            arguments.extend(_episode_arguments(episode))
+        arguments.append(len(requests))
+        for request in requests:
+            arguments.extend((request.task_index, encode(request)))
+        reply = push_back(
+            lambda: PUSH.run(
+                self._client,
+                (
+                    keys.counters,
+                    keys.episodes,
+                    keys.requested,
+                    keys.log,
+                    keys.outcomes,
+                    keys.plans,
+                    *keys.bank(),
+                ),
+                arguments,
+            ),
+            self._deadline_s,
+        )
+        if reply[0] == b"width":
+            raise SharedMemoryError(
+                f"the bank of {keys.name!r} in run {keys.run!r} holds procedures of "
+                f"{reply[1] // 2} codes, but these have {width // 2}: the model's memory or book "
+                "width changed; start a new run"
+            )
+        counts = [int(number) for number in reply]
+        return PushResult(
+            counts[0], counts[1], counts[2], SignTotals(*counts[3:7]), SignTotals(*counts[7:11])
+        )
+
+
+def _steps(episodes: Sequence[Episode]) -> Iterator[list[Episode]]:
+    """Whole episodes in steps that keep the server busy for milliseconds only; at least one."""
+    step: list[Episode] = []
+    procedures = 0
+    for episode in episodes:
+        more = len(episode.decisions)
+        if step and (len(step) == _EPISODES_A_STEP or procedures + more > _PROCEDURES_A_STEP):
+            yield step
+            step, procedures = [], 0
+        step.append(episode)
+        procedures += more
+    yield step
+
+
+def _common_width(episodes: Sequence[Episode]) -> int:
+    widths = {decision.codes.shape[0] for episode in episodes for decision in episode.decisions}
+    if len(widths) > 1:
+        raise SharedMemoryError(
+            f"procedures of one batch must have the same number of codes, not {sorted(widths)}"
+        )
+    return 2 * widths.pop() if widths else 0
+
+
+def _episode_arguments(episode: Episode) -> list[Argument]:
+    slim = replace(
+        episode,
+        decisions=tuple(replace(decision, prompt_tokens=()) for decision in episode.decisions),
+    )
+    arguments: list[Argument] = [
+        episode.episode,
+        episode.book_version,
+        1 if episode.success else 2,
+        encode(slim),
+        len(episode.decisions),
+    ]
+    for decision in episode.decisions:
+        codes = pack_codes(decision.codes)
+        entry = BankEntry(
+            codes=decision.codes,
+            action=decision.action,
+            success=episode.success,
+            domain=episode.domain,
+            phase=episode.phase,
+            task_index=episode.task_index,
+            task_digest=episode.task_digest,
+            episode=episode.episode,
+            decision=decision.number,
+            book_version=episode.book_version,
+            accepted=decision.accepted,
+            prompt_tokens=decision.prompt_tokens,
+        )
+        arguments.extend((entry_digest(codes, decision.action), codes, encode(entry)))
+    return arguments

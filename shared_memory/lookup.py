@@ -1,0 +1,211 @@
+"""The nearest procedures of a bank, exactly: centred cosine by table look-ups, numpy only.
+
+A procedure is n codes, so the inner product of two centred procedures is a sum of n table
+entries: <R - m, P - m> = sum_j <C[R_j] - m_j, C[P_j] - m_j>. For each decision a table (n, K) is
+made; a bank of N procedures then costs N·n look-ups, whatever the width d (product quantisation's
+asymmetric distance; exact here because both sides are quantised). The few best by float32 sums
+are scored again in float64. Centring on the running mean is ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared_memory.errors import SharedMemoryError
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Codebatch = npt.NDArray[np.uint16]
+
+_ROWS_A_BLOCK = 8192
+_MARGIN = 1e-4
+"""More than float32 sums can be wrong by; within it, candidates are scored in float64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The procedures of a bank nearest to one decision's, best first.
+
+    codes (m, n) uint16; similarities (m,) float64, centred cosines, none below the threshold;
+    0 <= m <= k.
+    """
+
+    codes: Codebatch
+    similarities: Doubles
+
+    def __len__(self) -> int:
+        return int(self.similarities.shape[0])
+
+
+class Book:
+    """A procedure-book as the look-up needs it: code vectors (K, d), mean (n, d), born (K,).
+
+    `born[c]` is the version at which code c last changed its meaning.
+    """
+
+    def __init__(
+        self,
+        code_vectors: npt.NDArray[np.floating],
+        mean: npt.NDArray[np.floating],
+        born: npt.NDArray[np.integer],
+    ) -> None:
+        if code_vectors.ndim != 2 or mean.ndim != 2 or code_vectors.shape[1] != mean.shape[1]:
+            raise SharedMemoryError(
+                f"code vectors must be (K, d) and their mean (n, d) with the same d, but they are "
+                f"{code_vectors.shape} and {mean.shape}"
+            )
+        if born.shape != code_vectors.shape[:1]:
+            raise SharedMemoryError(
+                f"code_born must have one version a code, ({code_vectors.shape[0]},), but is "
+                f"{born.shape}"
+            )
+        self.given = (code_vectors.copy(), mean.copy(), born.copy())
+        vectors: Doubles = code_vectors.astype(np.float64)
+        # (n, K, d): each code as chunk j sees it
+        self.centred: Doubles = vectors[None, :, :] - mean.astype(np.float64)[:, None, :]
+        self.squares: Doubles = np.einsum("nkd,nkd->nk", self.centred, self.centred)  # (n, K)
+        self.born: Integers = born.astype(np.int64)
+
+    @property
+    def codes(self) -> int:
+        """K."""
+        return int(self.born.shape[0])
+
+    @property
+    def chunks(self) -> int:
+        """n."""
+        return int(self.centred.shape[0])
+
+    def is_same(
+        self,
+        code_vectors: npt.NDArray[np.floating],
+        mean: npt.NDArray[np.floating],
+        born: npt.NDArray[np.integer],
+    ) -> bool:
+        """Whether these arrays have the values that this book was made of."""
+        return all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(self.given, (code_vectors, mean, born))
+        )
+
+    def vectors(self, codes: Codebatch) -> Doubles:
+        """Centred procedures (B, n, d) of codes (B, n)."""
+        vectors: Doubles = self.centred[np.arange(self.chunks), codes]
+        return vectors
+
+    def norms(self, codes: Codebatch) -> Doubles:
+        """Lengths (B,) of centred procedures (B, n)."""
+        lengths: Doubles = np.sqrt(self.squares[np.arange(self.chunks), codes].sum(axis=1))
+        return lengths
+
+
+def usable_rows(
+    book: Book, codes: Codebatch, versions: Integers
+) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Which procedures (N, n) the book can judge, and 1 / length of each (0 where not).
+
+    A procedure last seen with version v is usable where all its codes exist and none has changed
+    its meaning after v, and where it is not exactly the mean.
+    """
+    exists = codes.max(axis=1, initial=0) < book.codes
+    safe = np.where(exists[:, None], codes, 0).astype(np.uint16)
+    current = exists & (book.born[safe].max(axis=1, initial=0) <= versions)
+    lengths = book.norms(safe)
+    usable = current & (lengths > 0.0)
+    inverse = np.zeros(codes.shape[0], dtype=np.float32)
+    np.divide(1.0, lengths, out=inverse, where=usable, casting="unsafe")
+    return usable, inverse
+
+
+def nearest_procedures(
+    book: Book,
+    queries: Codebatch,
+    columns: Codebatch,
+    inverse_lengths: Floats,
+    nearest: int,
+    threshold: float,
+) -> list[Neighbours]:
+    """For each query (B, n) the best procedures of a bank with cosine >= threshold.
+
+    `columns` (n, N) are the bank's procedures, one a column; `inverse_lengths` (N,) is 0 for
+    procedures that must not be found. Ties go to the procedure that came first.
+    """
+    if queries.ndim != 2 or queries.shape[1] != book.chunks:
+        raise SharedMemoryError(
+            f"codes must be (B, {book.chunks}) for this book, but are {queries.shape}"
+        )
+    if queries.size and int(queries.max()) >= book.codes:
+        raise SharedMemoryError(f"a code is {int(queries.max())}, but the book has {book.codes}")
+    batch, rows = queries.shape[0], columns.shape[1]
+    found = [_nothing(book.chunks) for _ in range(batch)]
+    usable = np.flatnonzero(inverse_lengths)
+    if not batch or not usable.size or nearest < 1:
+        return found
+    vectors = book.vectors(queries)  # (B, n, d)
+    lengths = np.sqrt(np.einsum("bnd,bnd->b", vectors, vectors))
+    with_length = np.flatnonzero(lengths > 0.0)
+    if not with_length.size:
+        return found
+    directions = vectors[with_length] / lengths[with_length, None, None]
+    # (n, K, Q): what code k in chunk j adds to the cosine of query q
+    tables = np.matmul(book.centred, directions.transpose(1, 2, 0)).astype(np.float32)
+    scores = np.empty((rows, with_length.size), dtype=np.float32)
+    _sum_tables(tables, columns, scores)
+    scores *= inverse_lengths[:, None]
+    scores[inverse_lengths == 0.0] = -np.inf
+    for place, query in enumerate(with_length):
+        candidates = _candidates(scores[:, place], nearest, threshold)
+        if candidates.size:
+            found[query] = _exact(
+                book, directions[place], columns[:, candidates].T, nearest, threshold
+            )
+    return found
+
+
+def _nothing(chunks: int) -> Neighbours:
+    return Neighbours(np.empty((0, chunks), dtype=np.uint16), np.empty(0))
+
+
+def _sum_tables(tables: Floats, columns: Codebatch, scores: Floats) -> None:
+    """scores[i] = sum over chunks j of tables[j, columns[j, i]], block by block in the cache."""
+    chunks, rows = columns.shape
+    block_rows = max(64, _ROWS_A_BLOCK // max(1, tables.shape[2] // 8))
+    part = np.empty((min(rows, block_rows), tables.shape[2]), dtype=np.float32)
+    for start in range(0, rows, block_rows):
+        block = scores[start : start + block_rows]
+        term = part[: block.shape[0]]
+        np.take(tables[0], columns[0, start : start + block_rows], axis=0, out=block, mode="clip")
+        for chunk in range(1, chunks):
+            np.take(
+                tables[chunk],
+                columns[chunk, start : start + block_rows],
+                axis=0,
+                out=term,
+                mode="clip",
+            )
+            block += term
+
+
+def _candidates(scores: Floats, nearest: int, threshold: float) -> Integers:
+    """Rows that may be among the exact best: those near or above the k-th and the threshold."""
+    passing = np.flatnonzero(scores >= threshold - _MARGIN)
+    if passing.size > nearest:
+        values = scores[passing]
+        kth = np.partition(values, values.size - nearest)[values.size - nearest]
+        passing = passing[values >= kth - 2 * _MARGIN]
+    return passing
+
+
+def _exact(
+    book: Book, direction: Doubles, procedures: Codebatch, nearest: int, threshold: float
+) -> Neighbours:
+    vectors = book.vectors(procedures)  # (c, n, d)
+    similarities = np.einsum("cnd,nd->c", vectors, direction)
+    similarities /= np.sqrt(np.einsum("cnd,cnd->c", vectors, vectors))
+    order = np.argsort(-similarities, kind="stable")
+    order = order[similarities[order] >= threshold][:nearest]
+    return Neighbours(np.ascontiguousarray(procedures[order]), np.minimum(similarities[order], 1.0))

@@ -1,0 +1,362 @@
+"""An actor's copy of the banks, fed from the log, and the look-up in it.
+
+`refresh` reads what the log has since last time; where it has been trimmed past that, or the
+server lost its data, the replica reloads. `lookup` never touches the server. The replica holds
+each procedure (distinct codes) once, with the last version that saw it. Not for several threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import redis
+
+from configs.schema import BankConfig
+from shared_memory.connection import call, call_all
+from shared_memory.errors import SharedMemoryError
+from shared_memory.keys import DomainKeys, RunKeys
+from shared_memory.lookup import (
+    Book,
+    Codebatch,
+    Floats,
+    Integers,
+    Neighbours,
+    nearest_procedures,
+    usable_rows,
+)
+from shared_memory.records import SIGNS, Sign
+
+_BATCHES_A_READ = 200
+_RELOAD_ATTEMPTS = 5
+_SCAN = 2000
+
+
+class ReplicaBank:
+    """One bank's procedures as arrays, sorted by number; (codes, version) of each."""
+
+    def __init__(self) -> None:
+        self._numbers: Integers = np.empty(0, dtype=np.int64)
+        self._versions: Integers = np.empty(0, dtype=np.int64)
+        self._columns: Codebatch = np.empty((0, 0), dtype=np.uint16)  # (n, capacity)
+        self._rows = 0
+        self._book: Book | None = None
+        self._usable_inverse: Floats | None = None
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @property
+    def columns(self) -> Codebatch:
+        """Procedures, one a column (n, N)."""
+        return self._columns[:, : self._rows]
+
+    @property
+    def versions(self) -> Integers:
+        """Last version that saw each procedure (N,)."""
+        return self._versions[: self._rows]
+
+    @property
+    def numbers(self) -> Integers:
+        """The procedures' numbers, rising (N,)."""
+        return self._numbers[: self._rows]
+
+    def add(self, numbers: Integers, versions: Integers, codes: Codebatch) -> None:
+        """Take in procedures (m,), (m,), (m, n); known ones only have their version raised."""
+        if not numbers.size:
+            return
+        if self._rows and codes.shape[1] != self._columns.shape[0]:
+            raise SharedMemoryError(
+                f"the log has procedures of {codes.shape[1]} codes among those of "
+                f"{self._columns.shape[0]}: the bank is damaged; start a new run"
+            )
+        known = np.isin(numbers, self.numbers)
+        self.touch(numbers[known], versions[known])
+        numbers, first = np.unique(numbers[~known], return_index=True)
+        versions, codes = versions[~known][first], codes[~known][first]
+        if not numbers.size:
+            return
+        if self._rows and numbers[0] < self._numbers[self._rows - 1]:
+            order = np.argsort(np.concatenate([self.numbers, numbers]), kind="stable")
+            self._replace(
+                np.concatenate([self.numbers, numbers])[order],
+                np.concatenate([self.versions, versions])[order],
+                np.concatenate([self.columns, codes.T], axis=1)[:, order],
+            )
+            return
+        self._reserve(self._rows + numbers.size, codes.shape[1])
+        end = self._rows + numbers.size
+        self._numbers[self._rows : end] = numbers
+        self._versions[self._rows : end] = versions
+        self._columns[:, self._rows : end] = codes.T
+        self._rows = end
+        self._usable_inverse = None
+
+    def touch(self, numbers: Integers, versions: Integers) -> None:
+        """Raise the last version of known procedures; unknown ones are ignored."""
+        if not numbers.size or not self._rows:
+            return
+        places = np.minimum(np.searchsorted(self.numbers, numbers), self._rows - 1)
+        known = self.numbers[places] == numbers
+        np.maximum.at(self._versions, places[known], versions[known])
+        self._usable_inverse = None
+
+    def remove(self, numbers: Integers) -> None:
+        """Forget procedures; unknown ones are ignored."""
+        if not numbers.size or not self._rows:
+            return
+        kept = ~np.isin(self.numbers, numbers)
+        if not kept.all():
+            self._replace(self.numbers[kept], self.versions[kept], self.columns[:, kept])
+
+    def lookup(
+        self, book: Book, queries: Codebatch, min_version: int, nearest: int, threshold: float
+    ) -> list[Neighbours]:
+        """The nearest valid procedures to each query (B, n)."""
+        if self._rows and self._columns.shape[0] != book.chunks:
+            raise SharedMemoryError(
+                f"the bank holds procedures of {self._columns.shape[0]} codes, but the book has "
+                f"{book.chunks} chunks: they belong to different models"
+            )
+        inverse = self._inverse_lengths(book) * (self.versions >= min_version)
+        columns = self.columns if self._rows else np.empty((book.chunks, 0), dtype=np.uint16)
+        return nearest_procedures(
+            book, queries, columns, inverse.astype(np.float32), nearest, threshold
+        )
+
+    def _inverse_lengths(self, book: Book) -> Floats:
+        if self._usable_inverse is None or self._book is not book:
+            if self._rows:
+                _, self._usable_inverse = usable_rows(book, self.columns.T, self.versions)
+            else:
+                self._usable_inverse = np.empty(0, dtype=np.float32)
+            self._book = book
+        return self._usable_inverse
+
+    def _reserve(self, rows: int, chunks: int) -> None:
+        capacity = self._numbers.shape[0]
+        if rows <= capacity and self._columns.shape[0] == chunks:
+            return
+        capacity = max(rows, capacity + capacity // 2, 256)
+        columns = np.zeros((chunks, capacity), dtype=np.uint16)
+        if self._rows:
+            columns[:, : self._rows] = self.columns
+        self._columns = columns
+        self._numbers = _grown(self.numbers, capacity)
+        self._versions = _grown(self.versions, capacity)
+
+    def _replace(self, numbers: Integers, versions: Integers, columns: Codebatch) -> None:
+        self._numbers, self._versions, self._columns = numbers, versions, columns
+        self._rows = int(numbers.shape[0])
+        self._usable_inverse = None
+
+
+def _grown(values: Integers, capacity: int) -> Integers:
+    grown = np.zeros(capacity, dtype=np.int64)
+    grown[: values.shape[0]] = values
+    return grown
+
+
+@dataclass(slots=True)
+class _DomainReplica:
+    keys: DomainKeys
+    position: int = 0  # number of the log's last batch that was applied
+    epoch: bytes = b""
+    banks: dict[Sign, ReplicaBank] = field(
+        default_factory=lambda: {sign: ReplicaBank() for sign in SIGNS}
+    )
+
+
+class BankReplica:
+    """Copies of M+ and M- of some domains of a run.
+
+    Call `refresh` between episodes (one round trip where nothing is new).
+    """
+
+    def __init__(
+        self, client: redis.Redis, run: str, domains: Sequence[str], config: BankConfig
+    ) -> None:
+        self._client = client
+        self._config = config
+        keys = RunKeys(run)
+        self._domains = {domain: _DomainReplica(keys.domain(domain)) for domain in domains}
+        self._book: Book | None = None
+        self.reloads = 0
+        """How often a domain had to be read in full."""
+
+    def refresh(self) -> int:
+        """Follow the log of all domains; returns how many of its batches were applied.
+
+        A reload counts as one. Raises SharedMemoryError where the server fails or the log is
+        damaged.
+        """
+        applied = attempts = 0
+        pending = list(self._domains.values())
+        while pending:
+            replies = call_all(
+                self._client,
+                [
+                    command
+                    for replica in pending
+                    for command in (
+                        ("HMGET", replica.keys.counters, "log", "epoch"),
+                        (
+                            "XRANGE",
+                            replica.keys.log,
+                            f"{replica.position + 1}-0",
+                            "+",
+                            "COUNT",
+                            _BATCHES_A_READ,
+                        ),
+                    )
+                ],
+            )
+            again: list[_DomainReplica] = []
+            for replica, counters, batches in zip(pending, replies[::2], replies[1::2]):
+                last, epoch = int(counters[0] or 0), counters[1] or b""
+                same = epoch == replica.epoch and last >= replica.position
+                if same and self._apply(replica, batches, last):
+                    applied += len(batches)
+                    if len(batches) == _BATCHES_A_READ:
+                        again.append(replica)
+                    continue
+                attempts += 1
+                if attempts > _RELOAD_ATTEMPTS * len(self._domains):
+                    raise SharedMemoryError(
+                        f"the bank of {replica.keys.name!r} changes faster than this replica can "
+                        "read it: fewer actors, or a faster server, are needed"
+                    )
+                self._reload(replica)
+                applied += 1
+                again.append(replica)
+            pending = again
+        return applied
+
+    def lookup(
+        self,
+        domain: str,
+        sign: Sign,
+        codes: Codebatch,
+        code_vectors: npt.NDArray[np.floating],
+        mean: npt.NDArray[np.floating],
+        code_born: npt.NDArray[np.integer],
+        min_version: int,
+        nearest: int,
+        threshold: float,
+    ) -> list[Neighbours]:
+        """The nearest procedures of one bank to each decision's.
+
+        codes (B, n) uint16, the decisions' procedures; code_vectors (K, d); mean (n, d), the
+        running mean of procedures; code_born (K,), the version at which a code last changed its
+        meaning. A procedure counts where its last version is at least `min_version` and none of
+        its codes was born after it. Similarity is cos(R - mean, P - mean), exact; at most
+        `nearest` with similarity >= `threshold` are returned for each decision, best first.
+        """
+        replica = self._domains.get(domain)
+        if replica is None:
+            raise SharedMemoryError(
+                f"this replica does not follow the domain {domain!r} but {sorted(self._domains)}"
+            )
+        if self._book is None or not self._book.is_same(code_vectors, mean, code_born):
+            self._book = Book(code_vectors, mean, code_born)
+        return replica.banks[sign].lookup(self._book, codes, min_version, nearest, threshold)
+
+    def sizes(self) -> dict[tuple[str, Sign], int]:
+        """Procedures held of each domain and sign."""
+        return {
+            (domain, sign): len(replica.banks[sign])
+            for domain, replica in self._domains.items()
+            for sign in SIGNS
+        }
+
+    def position(self, domain: str) -> int:
+        """Number of the last batch of the domain's log that was applied."""
+        return self._domains[domain].position
+
+    def _apply(
+        self, replica: _DomainReplica, batches: list[tuple[bytes, dict[bytes, bytes]]], last: int
+    ) -> bool:
+        """Apply batches in order; False where one is missing."""
+        for name, fields in batches:
+            number = int(name.partition(b"-")[0])
+            if number != replica.position + 1:
+                return False
+            for sign, bank in replica.banks.items():
+                code = SIGNS.index(sign)
+                bank.add(*_added_rows(fields[b"a"], int(fields[b"w"]), code))
+                bank.touch(*_touched_rows(fields[b"t"], code))
+                bank.remove(_retired_rows(fields[b"r"], code))
+            replica.position = number
+        return bool(batches) or replica.position == last
+
+    def _reload(self, replica: _DomainReplica) -> None:
+        """Read both banks in full. Batches written meanwhile are applied again: no effect."""
+        self.reloads += 1
+        last, epoch = call(self._client, "HMGET", replica.keys.counters, "log", "epoch")
+        banks: dict[Sign, ReplicaBank] = {sign: ReplicaBank() for sign in SIGNS}
+        for sign, bank in banks.items():
+            bank.add(*_scanned(self._client, replica.keys.sign(sign).procedures))
+        replica.banks = banks
+        replica.position = int(last or 0)
+        replica.epoch = epoch or b""
+
+
+def _scanned(client: redis.Redis, key: str) -> tuple[Integers, Integers, Codebatch]:
+    """Numbers (N,), versions (N,) and codes (N, n) of all procedures of a bank."""
+    codes: list[bytes] = []
+    values: list[bytes] = []
+    cursor: int | bytes = 0
+    while True:
+        cursor, members = call(client, "HSCAN", key, cursor, "COUNT", _SCAN)
+        codes.extend(members.keys())
+        values.extend(members.values())
+        if int(cursor) == 0:
+            break
+    layout = np.dtype([("number", ">u8"), ("entries", ">u4"), ("version", ">u4")])
+    if any(len(value) != layout.itemsize for value in values) or len(set(map(len, codes))) > 1:
+        raise SharedMemoryError(f"the bank at {key} is damaged; start a new run")
+    held = np.frombuffer(b"".join(values), dtype=layout)
+    return (
+        held["number"].astype(np.int64),
+        held["version"].astype(np.int64),
+        _codes_of(b"".join(codes), len(codes)),
+    )
+
+
+def _codes_of(payload: bytes, rows: int) -> Codebatch:
+    codes = np.frombuffer(payload, dtype=">u2").astype(np.uint16)
+    return codes.reshape(rows, codes.size // rows if rows else 0)
+
+
+_TOUCHED_FIELDS = [("sign", "u1"), ("number", ">u8"), ("version", ">u4")]
+
+
+def _rows(payload: bytes, layout: np.dtype[np.void], code: int) -> npt.NDArray[np.void]:
+    if len(payload) % layout.itemsize:
+        raise SharedMemoryError(
+            "a batch of the bank's log has a wrong length: the log is damaged; start a new run"
+        )
+    rows = np.frombuffer(payload, dtype=layout)
+    chosen: npt.NDArray[np.void] = rows[rows["sign"] == code]
+    return chosen
+
+
+def _added_rows(payload: bytes, width: int, code: int) -> tuple[Integers, Integers, Codebatch]:
+    layout = np.dtype([*_TOUCHED_FIELDS, ("codes", ">u2", (width // 2,))])
+    rows = _rows(payload, layout, code)
+    return (
+        rows["number"].astype(np.int64),
+        rows["version"].astype(np.int64),
+        rows["codes"].astype(np.uint16),
+    )
+
+
+def _touched_rows(payload: bytes, code: int) -> tuple[Integers, Integers]:
+    rows = _rows(payload, np.dtype(_TOUCHED_FIELDS), code)
+    return rows["number"].astype(np.int64), rows["version"].astype(np.int64)
+
+
+def _retired_rows(payload: bytes, code: int) -> Integers:
+    return _rows(payload, np.dtype(_TOUCHED_FIELDS[:2]), code)["number"].astype(np.int64)
