@@ -224,6 +224,11 @@ class SummaryBuilder:
         """The run's seconds at the last event."""
         return self._seconds
 
+    @property
+    def tasks_done(self) -> int:
+        """Episodes of the stream that were counted."""
+        return len(self._episodes)
+
     def close(self) -> None:
         """Nothing is held."""
 

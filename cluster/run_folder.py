@@ -126,8 +126,10 @@ class RunFolder:
 
     def state(self) -> RunState:
         """What became of the run, seen from outside."""
-        if _holder(self.path) is not None:
-            return "running"
+        return "running" if _holder(self.path) is not None else self.ended()
+
+    def ended(self) -> RunState:
+        """How the run's last start ended, whether or not another goes on now."""
         try:
             outcome = json.loads(self.summary_file.read_text(encoding="utf-8")).get("outcome")
         except FileNotFoundError:

@@ -24,15 +24,18 @@ WINDOW = 100
 
 
 class TensorBoard:
-    """The observer that writes TensorBoard's event files. Raises RunFolderError."""
+    """The observer that writes TensorBoard's event files. Raises RunFolderError.
 
-    def __init__(self, folder: Path) -> None:
+    `done`: tasks done in earlier starts of a resumed run.
+    """
+
+    def __init__(self, folder: Path, done: int = 0) -> None:
         self.folder = folder
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             self._writer = EventsWriter(str(folder / "events"))
         self._flushed = time.monotonic()
-        self._done = 0
+        self._done = done
         self._recent: deque[EpisodeFinished] = deque(maxlen=WINDOW)
 
     def observe(self, event: Event, seconds: float) -> None:

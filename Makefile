@@ -1,0 +1,55 @@
+# Set-up, then the two commands: `make run` and `make test`. Needs Python 3.11 and no root.
+#
+#   make run                    the quickstart; make run CONFIG=smoke for another one
+#   make run ARGS="--set seed=1"
+#   make test                   the tests; make test-slow for those that take minutes
+#   make check                  lints, types, import rules
+#   make bench                  what is measured in README.md
+#   make clean                  removes .venv and caches, never runs/
+
+CONFIG ?= quickstart
+ARGS ?=
+BENCH ?= acting
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow check bench doctor setup clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,9p'
+
+run: $(READY)
+	@$(VENV)/bin/nesypr run $(CONFIG) $(ARGS)
+
+test: $(READY)
+	@$(VENV)/bin/python -m pytest $(ARGS)
+
+test-slow: $(READY)
+	@$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+check: $(READY)
+	@scripts/check $(VENV)/bin
+
+bench: $(READY)
+	@$(VENV)/bin/nesypr bench $(BENCH) $(ARGS)
+
+doctor: $(READY)
+	@$(VENV)/bin/nesypr doctor
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or later is needed, but '$(PYTHON)' is not: install it, or name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version); a few minutes, once"
+	@$(PYTHON) -m venv --clear $(VENV) || \
+	  { echo "$(PYTHON) cannot make virtual environments: on Debian, install python3-venv" >&2; exit 1; }
+	@$(VENV)/bin/python -m pip install --quiet --upgrade-strategy only-if-needed -r requirements.lock
+	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,59 @@
+"""`nesypr bench NAME`: finds a benchmark by name and shows what it measured.
+
+A benchmark is a function without arguments that returns numbers and words, ready for JSON. It is
+named here as `module:function`, so that only the one that runs is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table
+
+from configs.errors import ConfigurationError
+
+Bench = Callable[[], dict[str, Any]]
+
+BENCHES: dict[str, tuple[str, str]] = {
+    "acting": (
+        "actor decisions/s against a plain loop over `generate`, same model and simulators",
+        "cluster.bench_acting:bench_acting",
+    ),
+}
+
+
+def list_benches() -> dict[str, str]:
+    """What each benchmark measures, by name."""
+    return {name: words for name, (words, _) in BENCHES.items()}
+
+
+def find_bench(name: str) -> Bench:
+    """The benchmark of that name. Raises ConfigurationError with the nearest name."""
+    if name not in BENCHES:
+        near = difflib.get_close_matches(name, BENCHES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigurationError(
+            f"there is no benchmark {name!r}: there is {', '.join(BENCHES)}{hint}"
+        )
+    module, _, function = BENCHES[name][1].partition(":")
+    found: Bench = getattr(importlib.import_module(module), function)
+    return found
+
+
+def bench_table(name: str, result: dict[str, Any]) -> Table:
+    """A benchmark's result for a terminal."""
+    table = Table(title=f"bench {name}", box=None, show_header=False, title_justify="left")
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for key, value in result.items():
+        if isinstance(value, float):
+            words = f"{value:.4g}"
+        elif isinstance(value, list):
+            words = ", ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in value)
+        else:
+            words = str(value)
+        table.add_row(key.replace("_", " "), words)
+    return table

@@ -1,0 +1,165 @@
+"""One start of a run from outside: folder, observers, driver, then summary and report."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+from cluster.figures import SummaryBuilder
+from cluster.metrics_log import MetricsLog, read_metrics
+from cluster.observer import Observers
+from cluster.progress import Display, make_display, percent
+from cluster.run_folder import RunFolder
+from cluster.summary import Measures, Summary, read_summary, write_summary
+from configs.errors import NesyprError
+from configs.schema import RunConfig
+
+STOPPED = 130
+"""The exit code after Ctrl-C."""
+
+
+def check_domains(config: RunConfig) -> None:
+    """Find every domain of the stream before anything is started.
+
+    Raises TaskError: an unknown domain, a PDDL file that does not parse, an impossible size.
+    """
+    from tasks.domains import get_domain
+
+    for phase in config.stream.phases:
+        for share in phase.domains:
+            domain = get_domain(share.name)
+            if share.source == "generator":
+                domain.check_size(share.size)
+
+
+def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console) -> int:
+    """Run (or go on with) the run in `folder`, which is held, and return the exit code.
+
+    0: finished and the accounting closes; 1: it does not close; 130: stopped and resumable. The
+    summary and the report are written in every case, also when the driver raises.
+    """
+    from cluster import driver
+    from cluster.tensorboard import TensorBoard
+
+    builder, started = _counted_so_far(folder) if resume else (SummaryBuilder(), time.time())
+    display: Display = make_display(console)
+    try:
+        log = MetricsLog(folder.metrics_file)
+        board = TensorBoard(folder.tensorboard, builder.tasks_done)
+        observers = Observers([log, builder, board, display], builder.seconds)
+        try:
+            with _terminate_as_interrupt():
+                driver.run(config, folder, observers, resume)
+        finally:
+            observers.close()
+    except BaseException as error:
+        display.close()
+        _write_what_there_is(folder, builder, started, console, error)
+        raise
+    summary = _write_outcome(folder, builder, started)
+    if summary is None:
+        raise NesyprError("the driver ended before the run began")
+    return _closing_words(summary, folder, console)
+
+
+def _counted_so_far(folder: RunFolder) -> tuple[SummaryBuilder, float]:
+    """What the earlier starts counted, and when the first of them was (Unix time)."""
+    builder, started = SummaryBuilder(), None
+    for logged in read_metrics(folder.metrics_file):
+        builder.observe(logged.event, logged.seconds)
+        started = logged.time if started is None else started
+    return builder, time.time() if started is None else started
+
+
+def known_summary(folder: RunFolder) -> Summary | None:
+    """The summary as written, or as far as `metrics.jsonl` tells it; None before any event."""
+    if folder.summary_file.exists() and folder.state() != "running":
+        return read_summary(folder.summary_file)
+    builder, started = _counted_so_far(folder)
+    return builder.build(started)
+
+
+def _write_outcome(folder: RunFolder, builder: SummaryBuilder, started: float) -> Summary | None:
+    from cluster.report import write_report
+
+    summary = builder.build(started)
+    if summary is not None:
+        write_summary(folder, summary)
+        write_report(folder, summary)
+    return summary
+
+
+def _write_what_there_is(
+    folder: RunFolder,
+    builder: SummaryBuilder,
+    started: float,
+    console: Console,
+    error: BaseException,
+) -> None:
+    """Summary and report of a run that broke off; a failure here must not hide the cause."""
+    try:
+        _write_outcome(folder, builder, started)
+    except NesyprError as second:
+        if str(second) != str(error):
+            console.print(f"no summary was written: {second}", markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM and SIGHUP as Ctrl-C: a clean stop with a checkpoint."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _closing_words(summary: Summary, folder: RunFolder, console: Console) -> int:
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    probe = summary.whole.probe
+    for name, measures in (
+        ("untrained, free decoding", probe.untrained),
+        ("free decoding", probe.free),
+        ("admissible actions only", probe.restricted),
+    ):
+        if measures is not None:
+            say(f"held-out tasks, {name}: {_csr_words(measures)}")
+    say(f"summary  {folder.summary_file}")
+    say(f"report   {folder.report_file}")
+    if summary.outcome == "stopped":
+        say(f"stopped; go on with: nesypr resume {folder.name}")
+        return STOPPED
+    problems = summary.accounting.problems if summary.accounting else ()
+    if summary.accounting is None or not summary.accounting.closes:
+        raise NesyprError(
+            "the run's accounting does not close: " + ("; ".join(problems) or "it was not made")
+        )
+    if summary.outcome != "finished":
+        raise NesyprError(f"the run ended as {summary.outcome}: see {folder.report_file}")
+    return 0
+
+
+def _csr_words(measures: Measures) -> str:
+    csr = measures.csr
+    return (
+        f"CSR {percent(csr.value)} (95 % interval {percent(csr.low)} to {percent(csr.high)}, "
+        f"{measures.tasks} tasks)"
+    )

@@ -1,0 +1,79 @@
+"""A chart of the report as an SVG element that takes the page's colours and width."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cluster.curves import Chart
+
+INK = "#010203"
+"""Drawn in this colour by matplotlib, and then in the page's own text colour."""
+
+COLOURS = ("#3b82c4", "#d9722e", "#3a9d5d", "#b4589d", "#9a8b1f", "#7a6ad8", "#c0504d", "#3aa6a6")
+"""Legible on white and on dark grey."""
+
+INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+
+
+def draw(chart: Chart, salt: str) -> str:
+    """The chart as an `<svg>` element in the page's colours; `salt` keeps its ids its own."""
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,
+        "svg.id": salt,
+        "font.size": 10,
+        **dict.fromkeys(INKED, INK),
+    }
+    with rc_context(settings):
+        figure = Figure(figsize=(4.8, 2.9), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        for place, curve in enumerate(chart.curves):
+            colour = COLOURS[place % len(COLOURS)]
+            if curve.low:
+                below = [y - low for y, low in zip(curve.y, curve.low)]
+                above = [high - y for y, high in zip(curve.y, curve.high)]
+                shift = 0.04 * (place - (len(chart.curves) - 1) / 2)
+                x = [value + shift for value in curve.x]
+                axes.errorbar(
+                    x, curve.y, (below, above), color=colour, label=curve.name, marker="o", ms=4,
+                    lw=1.4, elinewidth=0.8,
+                )  # fmt: skip
+            else:
+                style = "--" if curve.dashed else "-"
+                mark = "o" if len(curve.x) == 1 else ""
+                axes.plot(
+                    curve.x, curve.y, style, color=colour, label=curve.name, lw=1.4, marker=mark
+                )
+        for start, name in chart.phases:
+            axes.axvline(start, color=INK, lw=0.5, alpha=0.4)
+            axes.annotate(
+                name, (start, 1.0), (2, 1), xycoords=("data", "axes fraction"),
+                textcoords="offset points", fontsize=7, annotation_clip=False,
+            )  # fmt: skip
+        if chart.share:
+            axes.set_ylim(-0.03, 1.03)
+        else:
+            axes.set_ylim(bottom=0.0)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.patch.set_alpha(0.0)
+        if len(chart.curves) > 1:
+            axes.legend(fontsize=8, frameon=False, ncols=2)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    head, _, rest = svg.partition(">")
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    label = html.escape(f"{chart.title}: {chart.explanation}", quote=True)
+    return f'{head} role="img" aria-label="{label}">{rest}'

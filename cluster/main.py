@@ -1,0 +1,232 @@
+"""The command line: `nesypr run quickstart`.
+
+Heavy libraries are imported inside the commands, so that `nesypr --version` answers at once.
+`main` is the one place that turns an error into a sentence.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from configs.errors import NesyprError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Continual neurosymbolic proceduralization: planners' plans become an actor's procedures.",
+)
+tasks_app = typer.Typer(no_args_is_help=True, help="What there is to solve.")
+app.add_typer(tasks_app, name="tasks")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Run = Annotated[str, typer.Argument(help="A run's name (in the runs folder) or its folder.")]
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Entry point of `nesypr`: exits with 0, or prints one sentence and exits with another code."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        code = app(standalone_mode=False)
+    except NesyprError as error:
+        code = _complain(str(error), error.exit_code)
+    except typer.TyperException as error:
+        code = _complain(f"{error.format_message()} (see nesypr --help)", error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _complain("stopped", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output left, as in `nesypr tasks list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        code = _complain(f"the disk is full{where}: free some space and try again", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(sentence: str, code: int) -> int:
+    sys.stderr.write(f"nesypr: {' '.join(sentence.split())}\n")
+    return code
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nesypr {metadata.version('nesypr')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command()
+def run(
+    config: Annotated[
+        str, typer.Argument(help="A YAML file, or a name in configs/ such as quickstart.")
+    ],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value; may be given several times."),
+    ] = None,
+) -> int:
+    """Start a new run. A taken name gets a number unless --set name=NAME chose it."""
+    from cluster.conduct import check_domains, conduct
+    from cluster.run_folder import RunFolder
+    from cluster.settings import load_settings
+
+    settings = load_settings(config, assignments or (), os.environ)
+    check_domains(settings.config)
+    root = Path(settings.config.folder)
+    with RunFolder.create(root, settings.config.name, not settings.name_given) as folder:
+        final = settings.config.model_copy(update={"name": folder.name})
+        folder.write_config(final)
+        return conduct(final, folder, False, Console())
+
+
+@app.command()
+def resume(run: Run) -> int:
+    """Go on with a run that was stopped or killed."""
+    from cluster.conduct import check_domains, conduct
+    from cluster.run_folder import RunFolder, RunFolderError
+    from cluster.settings import load_settings
+
+    with RunFolder.hold(_run_path(run)) as folder:
+        if folder.ended() == "finished":
+            raise RunFolderError(f"{folder.path} is finished: there is nothing to resume")
+        config = load_settings(str(folder.config_file)).config
+        check_domains(config)
+        return conduct(config, folder, True, Console())
+
+
+@app.command()
+def status(run: Run, as_json: Json = False) -> None:
+    """Say where a run stands, from its folder; works while it runs."""
+    from cluster.run_folder import RunFolder
+    from cluster.status import run_status, status_table
+
+    found = run_status(RunFolder.look(_run_path(run)))
+    if as_json:
+        _print_json(found)
+    else:
+        Console().print(status_table(found))
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="A run's name or folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of summary.json and stop.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run's report.html anew (also of a run that goes on or broke off)."""
+    from cluster.conduct import known_summary
+    from cluster.run_folder import RunFolder, RunFolderError
+    from cluster.summary import json_schema
+
+    if schema:
+        _print_json(json_schema())
+        return
+    if run is None:
+        raise NesyprError("which run? write nesypr report RUN, or nesypr report --schema")
+    folder = RunFolder.look(_run_path(run))
+    summary = known_summary(folder)
+    if summary is None:
+        raise RunFolderError(f"{folder.path} has nothing to report: no event was logged yet")
+    if as_json:
+        _print_json(summary.model_dump(mode="json"))
+        return
+    from cluster.report import render_report
+
+    target = out.absolute() if out else folder.report_file
+    folder.write(target, render_report(folder, summary))
+    typer.echo(str(target))
+
+
+@tasks_app.command("list")
+def tasks_list(as_json: Json = False) -> None:
+    """List the domains with their actions, generators' sizes and problem files."""
+    from cluster.domain_list import domain_rows, domain_table
+
+    rows = domain_rows()
+    if as_json:
+        _print_json(rows)
+    else:
+        Console().print(domain_table(rows))
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark; `nesypr bench list` names them.")],
+    as_json: Json = False,
+) -> None:
+    """Measure: `nesypr bench acting` compares actor decisions/s with a plain loop."""
+    from cluster.bench import bench_table, find_bench, list_benches
+
+    if name == "list":
+        benches = list_benches()
+        if as_json:
+            _print_json(benches)
+        else:
+            for key, words in benches.items():
+                typer.echo(f"{key}: {words}")
+        return
+    result = find_bench(name)()
+    if as_json:
+        _print_json(result)
+    else:
+        Console().print(bench_table(name, result))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> int:
+    """Check that everything which a run needs is there; exit code 1 if something is broken."""
+    from cluster.doctor import check_everything, verdict_table
+
+    checks = check_everything()
+    broken = [check for check in checks if check.state == "broken"]
+    if as_json:
+        _print_json({"ok": not broken, "checks": [check.as_dict() for check in checks]})
+    else:
+        console = Console()
+        console.print(verdict_table(checks))
+        console.print(f"{len(broken)} broken" if broken else "all is well", highlight=False)
+    return 1 if broken else 0
+
+
+def _run_path(run: str) -> Path:
+    """The folder that a RUN on the command line means: a folder, or a name in the runs folder."""
+    given = Path(run)
+    if given.is_dir() or given.name != run:
+        return given
+    return Path(os.environ.get("NESYPR__FOLDER", "runs")) / run
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+if __name__ == "__main__":
+    main()
