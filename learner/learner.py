@@ -1,0 +1,388 @@
+"""The learner: traces in, versions out, one loop of its own.
+
+It takes the teacher's traces, keeps them in a reservoir, distils batches of new and replayed ones
+into a student, publishes versions that only rise, retires what the banks hold from versions too
+old, and writes checkpoints. What to do next is the schedule's decision; this file carries it out.
+
+Traces are acknowledged only once a checkpoint holds them, so that a learner that is killed goes
+on from its last checkpoint and gets again what came after it; a checkpoint names the traces that
+it holds, so that one whose acknowledgement was lost is not learned twice.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import redis
+
+from configs.schema import DistillationConfig, RenderingConfig, SharedMemoryConfig, TeacherConfig
+from learner import schedule
+from learner.checkpoint import CheckpointFolder
+from learner.errors import LearnerError
+from learner.replay import Reservoir
+from learner.schedule import Schedule
+from learner.student import RoundStatistics, Student
+from learner.teacher import SimulatorKind, TeacherPool, TeacherStatistics
+from learner.teaching import Teaching
+from shared_memory.bank import Bank
+from shared_memory.codec import decode, encode
+from shared_memory.heartbeat import Heartbeats
+from shared_memory.queues import PlanQueue, Ticket, TraceQueue
+from shared_memory.records import Trace
+from shared_memory.weights import PublishedWeights
+
+MOST_NEW_TRACES = 4096
+"""New traces that the learner holds before it leaves more of them in the queue."""
+TAKEN_AT_ONCE = 256
+HEARTBEAT_EVERY_S = 2.0
+RECLAIM_S = 120.0
+RETIRE_DEADLINE_S = 2.0
+_STATE_FILE = "learner.msgpack"
+_RESERVOIR_FILE = "reservoir.msgpack"
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerSetting:
+    """All that a learner needs to know besides its student."""
+
+    run: str
+    seed: int
+    folder: Path  # for checkpoints
+    domains: tuple[str, ...]
+    simulator: SimulatorKind
+    rendering: RenderingConfig
+    teacher: TeacherConfig
+    distillation: DistillationConfig
+    shared_memory: SharedMemoryConfig
+
+
+@dataclass(frozen=True, slots=True)
+class VersionReport:
+    """What a published version was made of."""
+
+    version: int
+    traces_new: int  # new traces in the version's batches
+    traces_replayed: int
+    round: RoundStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerStatus:
+    """A look at the learner from outside; made without waiting for anything."""
+
+    version: int  # the last published; -1 before the first
+    steps: int
+    parameters: int
+    doing: str  # what it does, or for whom it waits
+    age_s: float  # since the loop last turned; large: it hangs
+    progress_age_s: float  # since it last distilled, published or took a trace
+    traces_taken: int
+    traces_held: int  # in the reservoir
+    teacher: TeacherStatistics
+    teacher_age_s: float
+    complaints: tuple[str, ...]  # e.g. of checkpoints that were refused
+
+
+class LearnerService:
+    """Owns the student, the reservoir and the teacher. `run` is the loop; all else may be called
+    from other threads.
+
+    Made anew on the folder of a learner that ended or was killed, it goes on from the last good
+    checkpoint.
+    """
+
+    def __init__(
+        self,
+        setting: LearnerSetting,
+        connection: redis.Redis,
+        make_student: Callable[[], Student],
+        ceiling: int | None = None,
+    ) -> None:
+        self._setting = setting
+        self._connection = connection
+        run, memory = setting.run, setting.shared_memory
+        self._bank = Bank(connection, run, memory.bank)
+        self._weights = PublishedWeights(connection, run)
+        self._heartbeats = Heartbeats(connection, run)
+        self._consumer = f"learner-{uuid.uuid4().hex[:8]}"
+        self._trace_queue = TraceQueue(connection, run, setting.domains, reclaim_s=RECLAIM_S)
+        self._pool = TeacherPool(
+            setting.domains, setting.rendering, setting.teacher, setting.simulator
+        )
+        self._teaching = Teaching(
+            self._pool,
+            PlanQueue(connection, run, setting.domains, reclaim_s=_plan_reclaim_s(setting.teacher)),
+            setting.teacher,
+            self._consumer,
+            inherited=PlanQueue(connection, run, setting.domains, reclaim_s=0.0),
+        )
+        self._checkpoints = CheckpointFolder(setting.folder)
+        self._reservoir = Reservoir(setting.distillation.reservoir, setting.seed)
+        self._new: deque[Trace] = deque()
+        self._unacknowledged: dict[Ticket, None] = {}
+        self._complaints: list[str] = []
+        self._reports: deque[VersionReport] = deque(maxlen=256)
+        self._traces_taken = 0
+        self._round_new = 0
+        self._round_replayed = 0
+        self._steps = 0
+        self._mail: deque[schedule.Event] = deque()
+        self._wake = threading.Event()
+        self._doing = "starts"
+        self._last_turn = self._last_progress = time.monotonic()
+        self._last_beat = -math.inf
+        self._student = make_student()
+        state = self._recover()
+        published = self._weights.latest_version()
+        version = max(int(state.get("version", -1)), -1 if published is None else published)
+        self._schedule = Schedule(
+            setting.distillation,
+            memory.bank.max_version_lag,
+            time.monotonic(),
+            version=version,
+            held=len(self._reservoir),
+            new=len(self._new),
+            round_steps=int(state.get("round_steps", 0)),
+            ceiling=ceiling,
+        )
+        self._inherit_traces()
+
+    # -- from other threads ---------------------------------------------------------------------
+
+    def allow(self, ceiling: int | None) -> None:
+        """Allow versions up to `ceiling` (None: all)."""
+        self._post(schedule.Allowed(ceiling))
+
+    def ask_checkpoint(self) -> None:
+        """Have a checkpoint written soon."""
+        self._post(schedule.CheckpointAsked())
+
+    def ask_stop(self) -> None:
+        """Have `run` write a checkpoint and return soon."""
+        self._post(schedule.StopAsked())
+
+    @property
+    def version(self) -> int:
+        """The last published version; -1 before the first."""
+        return self._schedule.version
+
+    def status(self) -> LearnerStatus:
+        """A look at the learner; returns at once."""
+        now = time.monotonic()
+        return LearnerStatus(
+            version=self._schedule.version,
+            steps=self._steps,
+            parameters=self._student.parameters,
+            doing=self._doing,
+            age_s=now - self._last_turn,
+            progress_age_s=now - self._last_progress,
+            traces_taken=self._traces_taken,
+            traces_held=len(self._reservoir),
+            teacher=self._teaching.statistics,
+            teacher_age_s=now - self._teaching.last_turn,
+            complaints=tuple(self._complaints),
+        )
+
+    def versions(self, after: int) -> tuple[VersionReport, ...]:
+        """Reports of the versions past `after`, oldest first (the last 256 are kept)."""
+        return tuple(report for report in tuple(self._reports) if report.version > after)
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Learn until `ask_stop`; a checkpoint is written before it returns.
+
+        Raises what ended it: SharedMemoryError where the server stays away, LearnerError where
+        the teacher or the disk fails.
+        """
+        self._teaching.start()
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._doing = "has ended"
+            ended = self._teaching.stop()
+            self._complaints += [] if ended else ["the teacher's thread did not end within 5 s"]
+
+    def _turn(self) -> bool:
+        """Take in what came, do one thing; False once all is done."""
+        while self._mail:
+            self._schedule.handle(self._mail.popleft(), time.monotonic())
+        if self._teaching.failure is not None:
+            raise LearnerError(
+                f"the teacher failed: {self._teaching.failure}"
+            ) from self._teaching.failure
+        self._take_traces()
+        instruction = self._schedule.next(time.monotonic())
+        going = self._carry_out(instruction)
+        self._last_turn = time.monotonic()
+        if not isinstance(instruction, schedule.Wait):
+            self._last_progress = self._last_turn
+        self._beat()
+        return going
+
+    def _carry_out(self, instruction: schedule.Instruction) -> bool:
+        match instruction:
+            case schedule.Distil():
+                self._doing = "distils"
+                self._distil()
+            case schedule.Publish(version):
+                self._doing = f"publishes version {version}"
+                self._publish(version)
+            case schedule.Retire(min_version):
+                self._doing = f"retires bank entries before version {min_version}"
+                self._bank.retire(min_version, deadline_s=RETIRE_DEADLINE_S)
+                self._handle(schedule.Retired())
+            case schedule.Checkpoint():
+                self._doing = "writes a checkpoint"
+                self._write_checkpoint()
+            case schedule.Wait(seconds, why):
+                self._doing = why
+                self._wake.wait(seconds)
+                self._wake.clear()
+            case schedule.Stop():
+                return False
+        return True
+
+    def _take_traces(self) -> None:
+        room = min(TAKEN_AT_ONCE, MOST_NEW_TRACES - len(self._new))
+        if room > 0:
+            self._receive(self._trace_queue.take(self._consumer, room))
+
+    def _receive(self, work: list[tuple[Ticket, Trace]]) -> None:
+        count = 0
+        for ticket, trace in work:
+            if ticket in self._unacknowledged:
+                continue  # handed out again because no checkpoint was written for long
+            self._unacknowledged[ticket] = None
+            self._new.append(trace)
+            self._reservoir.add(trace)
+            count += 1
+        self._traces_taken += count
+        if count:
+            self._last_progress = time.monotonic()
+            self._handle(schedule.TracesArrived(count))
+
+    def _distil(self) -> None:
+        """One step on new traces and replayed ones, in the configured shares."""
+        config = self._setting.distillation
+        fresh = min(len(self._new), math.ceil(config.batch_traces * (1.0 - config.replay)))
+        batch = [self._new.popleft() for _ in range(fresh)]
+        replayed = self._reservoir.sample(min(config.batch_traces - fresh, len(self._reservoir)))
+        self._student.step(batch + replayed)
+        self._round_new += fresh
+        self._round_replayed += len(replayed)
+        self._steps += 1
+        self._handle(schedule.StepDone(fresh))
+
+    def _publish(self, version: int) -> None:
+        statistics = self._student.round_statistics()
+        self._weights.publish(version, self._student.weights(version), _metadata(statistics))
+        self._reports.append(
+            VersionReport(version, self._round_new, self._round_replayed, statistics)
+        )
+        self._round_new = self._round_replayed = 0
+        self._handle(schedule.Published(version))
+
+    # -- checkpoints ----------------------------------------------------------------------------
+
+    def _write_checkpoint(self) -> None:
+        began = time.monotonic()
+        held = tuple(self._unacknowledged)
+        state = {
+            "run": self._setting.run,
+            "version": self._schedule.version,
+            "round_steps": self._schedule.round_steps,
+            "round_new": self._round_new,
+            "round_replayed": self._round_replayed,
+            "steps": self._steps,
+            "traces_taken": self._traces_taken,
+            "new": [encode(trace) for trace in self._new],
+            "tickets": [list(ticket) for ticket in held],
+        }
+        files = {
+            **self._student.files(),
+            _RESERVOIR_FILE: self._reservoir.state(),
+            _STATE_FILE: msgpack.packb(state),
+        }
+        self._checkpoints.write(files)
+        self._trace_queue.ack(held)
+        for ticket in held:
+            del self._unacknowledged[ticket]
+        self._handle(schedule.Checkpointed(time.monotonic() - began))
+
+    def _recover(self) -> dict[str, Any]:
+        """Load the last good checkpoint; its counters, or nothing where there is none."""
+        stored = self._checkpoints.latest(self._complaints.append)
+        if stored is None:
+            return {}
+        try:
+            state: dict[str, Any] = msgpack.unpackb(stored.files[_STATE_FILE])
+            if state["run"] != self._setting.run:
+                raise LearnerError(
+                    f"checkpoint {stored.path} belongs to run {state['run']!r}, not to "
+                    f"{self._setting.run!r}: use another folder"
+                )
+            self._reservoir.load_state(stored.files[_RESERVOIR_FILE])
+            self._new.extend(decode(Trace, payload) for payload in state["new"])
+            self._round_new = state["round_new"]
+            self._round_replayed = state["round_replayed"]
+            self._steps = state["steps"]
+            self._traces_taken = state["traces_taken"]
+            self._trace_queue.ack([Ticket(domain, entry) for domain, entry in state["tickets"]])
+        except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+            raise LearnerError(
+                f"checkpoint {stored.path} cannot be used: {_STATE_FILE} is not what this program "
+                f"writes ({error!r})"
+            ) from error
+        self._student.restore(stored.files)
+        return state
+
+    def _inherit_traces(self) -> None:
+        """Take at once what a learner before this one took and did not put into a checkpoint."""
+        setting = self._setting
+        queue = TraceQueue(self._connection, setting.run, setting.domains, reclaim_s=0.0)
+        self._receive(queue.take(self._consumer, MOST_NEW_TRACES))
+
+    # -- small things ---------------------------------------------------------------------------
+
+    def _handle(self, event: schedule.Event) -> None:
+        self._schedule.handle(event, time.monotonic())
+
+    def _post(self, event: schedule.Event) -> None:
+        self._mail.append(event)
+        self._wake.set()
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._last_beat >= HEARTBEAT_EVERY_S:
+            self._last_beat = now
+            numbers = {
+                "version": self._schedule.version,
+                "steps": self._steps,
+                "traces_taken": self._traces_taken,
+                "traces_held": len(self._reservoir),
+                **{k: float(v) for k, v in asdict(self._teaching.statistics).items()},
+            }
+            self._heartbeats.beat("learner", self._doing, numbers)
+
+
+def _plan_reclaim_s(config: TeacherConfig) -> float:
+    """Longer than one teacher can take for all the requests that it holds."""
+    return 60.0 + 16 * config.time_limit_s
+
+
+def _metadata(statistics: RoundStatistics) -> dict[str, str | int | float | bool]:
+    return {
+        name: value if math.isfinite(value) else str(value)
+        for name, value in asdict(statistics).items()
+    }
