@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 from rich.console import Console
 
 from cluster.figures import SummaryBuilder
 from cluster.metrics_log import MetricsLog, read_metrics
 from cluster.observer import Observers
-from cluster.progress import Display, make_display, percent
+from cluster.progress import make_display, percent
 from cluster.run_folder import RunFolder
 from cluster.summary import Measures, Summary, read_summary, write_summary
 from configs.errors import NesyprError
@@ -48,19 +43,19 @@ def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console
     from cluster.tensorboard import TensorBoard
 
     builder, started = _counted_so_far(folder) if resume else (SummaryBuilder(), time.time())
-    display: Display = make_display(console)
+    console.print(f"run {folder.name} in {folder.path}", highlight=False, soft_wrap=True)
+    display = make_display(console)
     try:
         log = MetricsLog(folder.metrics_file)
         board = TensorBoard(folder.tensorboard, builder.tasks_done)
         observers = Observers([log, builder, board, display], builder.seconds)
         try:
-            with _terminate_as_interrupt():
-                driver.run(config, folder, observers, resume)
+            driver.run(config, folder, observers, resume)
         finally:
             observers.close()
     except BaseException as error:
         display.close()
-        _write_what_there_is(folder, builder, started, console, error)
+        _write_what_there_is(folder, builder, started, error)
         raise
     summary = _write_outcome(folder, builder, started)
     if summary is None:
@@ -99,35 +94,13 @@ def _write_what_there_is(
     folder: RunFolder,
     builder: SummaryBuilder,
     started: float,
-    console: Console,
     error: BaseException,
 ) -> None:
     """Summary and report of a run that broke off; a failure here must not hide the cause."""
     try:
         _write_outcome(folder, builder, started)
     except NesyprError as second:
-        if str(second) != str(error):
-            console.print(f"no summary was written: {second}", markup=False, soft_wrap=True)
-
-
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP as Ctrl-C: a clean stop with a checkpoint."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        error.add_note(f"no summary was written: {second}")
 
 
 def _closing_words(summary: Summary, folder: RunFolder, console: Console) -> int:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from math import sqrt
 
 from cluster.machine import hardware, library_versions
+from cluster.measures import measure, pooled
 from cluster.observer import (
     Accounting,
     Alarm,
@@ -47,6 +48,7 @@ from cluster.summary import (
     Staleness,
     Summary,
 )
+from tasks.metrics import Attempt
 
 Z = 1.959963984540054
 """The normal quantile of a 95 % interval."""
@@ -106,9 +108,6 @@ def _interval(value: float, error: float) -> Estimate:
 
 SUMS = (
     "episodes",
-    "solved",
-    "steps",
-    "accepted",
     "decisions",
     "hits_success",
     "hits_failure",
@@ -125,10 +124,6 @@ class Tally:
     """What one phase's events add up to; tallies of several phases can be joined."""
 
     episodes: int = 0
-    solved: int = 0
-    conditions: Mean = field(default_factory=Mean)
-    steps: int = 0
-    accepted: int = 0
     decisions: int = 0
     hits_success: int = 0
     hits_failure: int = 0
@@ -138,7 +133,7 @@ class Tally:
     distilling_s: float = 0.0
     planning_s: float = 0.0
     plans: dict[str, int] = field(default_factory=dict)  # status -> answers
-    solutions: list[tuple[int, int]] = field(default_factory=list)  # (task index, steps)
+    attempts: list[tuple[int, Attempt]] = field(default_factory=list)  # (task index, attempt)
     started_s: float | None = None
     last_s: float = 0.0
     phase_s: float | None = None
@@ -148,10 +143,6 @@ class Tally:
     def episode(self, event: EpisodeFinished, seconds: float) -> None:
         """Count an episode of the stream."""
         self.episodes += 1
-        self.solved += event.success
-        self.conditions.add(event.conditions_met / max(1, event.conditions))
-        self.steps += event.steps
-        self.accepted += event.accepted
         self.decisions += event.decisions
         self.hits_success += event.hits_success
         self.hits_failure += event.hits_failure
@@ -160,8 +151,14 @@ class Tally:
         self.last_s = seconds
         if self.started_s is None:
             self.started_s = max(0.0, seconds - event.seconds)
-        if event.success:
-            self.solutions.append((event.task_index, event.steps))
+        attempt = Attempt(
+            success=event.success,
+            conditions_met=event.conditions_met,
+            conditions=event.conditions,
+            emitted=event.steps,
+            accepted=event.accepted,
+        )
+        self.attempts.append((event.task_index, attempt))
 
     def plan(self, event: Planned) -> None:
         """Count an answer of the teacher."""
@@ -188,11 +185,10 @@ class Tally:
         for one in tallies:
             for name in SUMS:
                 setattr(whole, name, getattr(whole, name) + getattr(one, name))
-            whole.conditions = whole.conditions.plus(one.conditions)
             whole.staleness_max = max(whole.staleness_max, one.staleness_max)
             for status, count in one.plans.items():
                 whole.plans[status] = whole.plans.get(status, 0) + count
-            whole.solutions += one.solutions
+            whole.attempts += one.attempts
             whole.phase_s = (whole.phase_s or 0.0) + one.seconds
             whole.book = one.book or whole.book
             whole.banks = one.banks or whole.banks
@@ -300,7 +296,7 @@ class SummaryBuilder:
                     after_phase=probe.after_phase,
                     mode=probe.mode,
                     version=probe.version,
-                    measures=_probe_measures([probe]),
+                    measures=pooled([probe]),
                 )
                 for probe in self._probes.values()
             ),
@@ -341,7 +337,7 @@ class SummaryBuilder:
         def found(after_phase: int, mode: ProbeMode) -> Measures | None:
             keys = [(phase, after_phase, mode) for phase in phases]
             probes = [self._probes[key] for key in keys if key in self._probes]
-            return _probe_measures(probes) if probes and len(probes) == len(keys) else None
+            return pooled(probes) if probes and len(probes) == len(keys) else None
 
         free, exchanged = found(after, "free"), found(after, "exchanged")
         return ProbeFigures(
@@ -384,63 +380,12 @@ class SummaryBuilder:
         )
 
     def _stream(self, tally: Tally) -> Measures | None:
-        if not tally.episodes:
+        if not tally.attempts:
             return None
-        csr = proportion(tally.solved, tally.episodes)
-        ratios = Mean()
-        for task, steps in tally.solutions:
-            if task in self._plan_lengths:
-                length = self._plan_lengths[task]
-                ratios.add(length / max(length, steps, 1))
-        return Measures(
-            tasks=tally.episodes,
-            csr=csr,
-            cgc=tally.conditions.estimate(),
-            exe=proportion(tally.accepted, tally.steps),
-            spl=_weighted_success(csr, tally.episodes, ratios),
-            spl_plans=ratios.count,
+        lengths = self._plan_lengths
+        return measure(
+            [replace(one, plan_length=lengths.get(task)) for task, one in tally.attempts]
         )
-
-
-def _weighted_success(csr: Estimate, count: int, ratios: Mean) -> Estimate | None:
-    """SPL = CSR x mean plan length ratio of the solved tasks whose plan length is known.
-
-    With every plan length known this is the usual definition (ours for the rest: plan lengths
-    are then taken to be missing at random among solved tasks).
-    """
-    if csr.value == 0.0:
-        return Estimate(value=0.0, low=0.0, high=csr.high)
-    if ratios.count == 0:
-        return None
-    csr_error = sqrt(csr.value * (1 - csr.value) / count)
-    error = sqrt((ratios.value * csr_error) ** 2 + (csr.value * ratios.error) ** 2)
-    return _interval(csr.value * ratios.value, error)
-
-
-def _probe_measures(probes: Sequence[Probed]) -> Measures:
-    """Several probes as one, each weighted with its tasks."""
-    tasks = sum(probe.tasks for probe in probes)
-    if len(probes) == 1:
-        csr = probes[0].csr
-    else:
-        csr = proportion(sum(round(probe.csr.value * probe.tasks) for probe in probes), tasks)
-    spl = [probe.spl for probe in probes]
-    return Measures(
-        tasks=tasks,
-        csr=csr,
-        cgc=_pooled(probes, [probe.cgc for probe in probes]),
-        exe=_pooled(probes, [probe.exe for probe in probes]),
-        spl=None if None in spl else _pooled(probes, [one for one in spl if one is not None]),
-    )
-
-
-def _pooled(probes: Sequence[Probed], estimates: Sequence[Estimate]) -> Estimate:
-    if len(estimates) == 1:
-        return estimates[0]
-    weights = [probe.tasks / sum(p.tasks for p in probes) for probe in probes]
-    value = sum(w * one.value for w, one in zip(weights, estimates))
-    half = sqrt(sum((w * (one.high - one.low) / 2) ** 2 for w, one in zip(weights, estimates)))
-    return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half))
 
 
 def _banks(tally: Tally) -> Banks | None:

@@ -30,7 +30,7 @@ tasks_app = typer.Typer(no_args_is_help=True, help="What there is to solve.")
 app.add_typer(tasks_app, name="tasks")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Run = Annotated[str, typer.Argument(help="A run's name (in the runs folder) or its folder.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its folder.")]
 
 INTERRUPTED = 130
 
@@ -83,7 +83,10 @@ def options(
 @app.command()
 def run(
     config: Annotated[
-        str, typer.Argument(help="A YAML file, or a name in configs/ such as quickstart.")
+        str,
+        typer.Argument(
+            metavar="CONFIG", help="A YAML file, or a name in configs/ such as quickstart."
+        ),
     ],
     assignments: Annotated[
         list[str] | None,
@@ -134,7 +137,9 @@ def status(run: Run, as_json: Json = False) -> None:
 
 @app.command()
 def report(
-    run: Annotated[str | None, typer.Argument(help="A run's name or folder.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A run's name, or its folder.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of summary.json and stop.")
@@ -167,12 +172,13 @@ def report(
 
 @tasks_app.command("list")
 def tasks_list(as_json: Json = False) -> None:
-    """List the domains with their actions, generators' sizes and problem files."""
-    from cluster.domain_list import domain_rows, domain_table
+    """List the domains with their generators' sizes, problem files and simulators."""
+    from cluster.domain_list import domain_table, rows_as_dicts
+    from tasks.catalogue import list_tasks
 
-    rows = domain_rows()
+    rows = list_tasks()
     if as_json:
-        _print_json(rows)
+        _print_json(rows_as_dicts(rows))
     else:
         Console().print(domain_table(rows))
 

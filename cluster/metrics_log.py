@@ -49,7 +49,7 @@ class MetricsLog:
     def observe(self, event: Event, seconds: float) -> None:
         """Append the event."""
         now = self._clock()
-        stamp = f'{{"time":{now:.3f},"seconds":{seconds:.3f},'.encode()
+        stamp = f'{{"time":{now:.3f},"at":{seconds:.3f},'.encode()
         self._kept.append(stamp + _EVENT.dump_json(event)[1:] + b"\n")
         if self._kept_since is None:
             self._kept_since = now
@@ -86,11 +86,18 @@ def read_metrics(path: Path) -> Iterator[LoggedEvent]:
                 return
             try:
                 values = json.loads(line)
-                stamp, seconds = float(values.pop("time")), float(values.pop("seconds"))
+                stamp, seconds = float(values.pop("time")), float(values.pop("at"))
                 yield LoggedEvent(stamp, seconds, _EVENT.validate_python(values))
-            except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
-                words = str(error).splitlines()[0]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                words = _words(error)
                 raise RunFolderError(f"{path}, line {number} is not an event: {words}") from error
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(key) for key in first['loc'])}: {first['msg']}"
+    return f"{type(error).__name__} {error}"
 
 
 def _cut_half_line(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,27 +22,18 @@ from cluster.observer import (
     Probed,
     ResourcesMeasured,
     RunFinished,
+    RunObserver,
     RunStarted,
     VersionPublished,
 )
 
 LINE_EVERY_S = 5.0
-DRAW_EVERY_S = 0.25
+DRAWS_PER_S = 2
 WINDOW = 100
 """Tasks over which CSR is averaged, and the rate measured."""
 
 
-class Display(Protocol):
-    """A progress display: an observer that can also be told the run's folder."""
-
-    def observe(self, event: Event, seconds: float) -> None:
-        """Take an event."""
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
-
-
-def make_display(console: Console) -> Display:
+def make_display(console: Console) -> RunObserver:
     """A live panel where the console is a terminal, plain lines elsewhere."""
     return LivePanel(console) if console.is_terminal else PlainLines(console)
 
@@ -67,6 +57,7 @@ class Standing:
         self.failure_entries = 0
         self.total_mb: float | None = None
         self.seconds = 0.0
+        self._updated = time.monotonic()
         self.probes: dict[int, dict[str, float]] = {}  # phase -> mode -> latest CSR
         self.alarm = ""
         self.ended = ""
@@ -76,6 +67,7 @@ class Standing:
     def update(self, event: Event, seconds: float) -> None:
         """Take an event."""
         self.seconds = seconds
+        self._updated = time.monotonic()
         match event:
             case RunStarted():
                 self.name, self.tasks, self.done = event.name, event.tasks, event.episodes_done
@@ -103,6 +95,11 @@ class Standing:
                 self.ended = event.outcome
             case _:
                 pass
+
+    @property
+    def now(self) -> float:
+        """Seconds of the run by now: those of the last event and what passed since."""
+        return self.seconds + time.monotonic() - self._updated
 
     @property
     def csr(self) -> float | None:
@@ -149,30 +146,27 @@ class PlainLines:
 
 
 class LivePanel:
-    """The observer that draws a panel in the terminal; probes and alarms scroll above it."""
+    """The observer that keeps a panel in the terminal; probes and alarms scroll above it."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
         self._standing = Standing()
-        self._drawn = float("-inf")
-        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._live = Live(
+            get_renderable=lambda: panel(self._standing),
+            console=console,
+            refresh_per_second=DRAWS_PER_S,
+        )
         self._live.start()
 
     def observe(self, event: Event, seconds: float) -> None:
-        """Take an event, and draw if it is time."""
+        """Take an event."""
         self._standing.update(event, seconds)
         words = event_line(event)
         if words:
             style = "yellow" if isinstance(event, Alarm) else "dim"
             self._live.console.print(Text(f"[{clock(seconds)}] {words}", style=style))
-        now = time.monotonic()
-        if words or now - self._drawn >= DRAW_EVERY_S:
-            self._drawn = now
-            self._live.update(panel(self._standing), refresh=True)
 
     def close(self) -> None:
         """Draw once more and leave the terminal as it was."""
-        self._live.update(panel(self._standing), refresh=True)
         self._live.stop()
 
 
@@ -234,7 +228,7 @@ def panel(standing: Standing) -> Panel:
         ("M- entries", str(standing.failure_entries), "codes dead", str(standing.codes_dead)),
         ("perplexity", number(standing.perplexity), "loss", number(standing.loss, 3)),
         ("tasks/s", number(standing.rate), "memory", _memory(standing.total_mb)),
-        ("time", clock(standing.seconds), "time left", duration(standing.left_s)),
+        ("time", clock(standing.now), "time left", duration(standing.left_s)),
     ]
     for row in rows:
         table.add_row(*row)

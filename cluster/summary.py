@@ -36,8 +36,8 @@ class Measures(Part):
         description="Success weighted by plan length / max(plan length, steps); null where no "
         "plan length of a solved task is known."
     )
-    spl_plans: int | None = Field(
-        None, description="Solved tasks whose plan length is known: what SPL rests on."
+    spl_tasks: int = Field(
+        description="Tasks that SPL rests on: unsolved ones, and solved ones whose plan is known."
     )
 
 

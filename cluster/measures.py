@@ -1,0 +1,58 @@
+"""From attempts at tasks to the measures that the summary and the probes' events hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.observer import Estimate, Probed
+from cluster.summary import Measures
+from tasks import metrics
+from tasks.metrics import Attempt
+
+
+def measure(attempts: Sequence[Attempt]) -> Measures:
+    """CSR, CGC, Exe and SPL of at least one attempt."""
+    spl = metrics.spl(attempts)
+    return Measures(
+        tasks=len(attempts),
+        csr=_estimate(metrics.csr(attempts)),
+        cgc=_estimate(metrics.cgc(attempts)),
+        exe=_estimate(metrics.exe(attempts)),
+        spl=None if spl is None else _estimate(spl),
+        spl_tasks=0 if spl is None else spl.count,
+    )
+
+
+def pooled(probes: Sequence[Probed]) -> Measures:
+    """Several probes as one, each weighted with its tasks (CSR: exactly, from the counts)."""
+    tasks = sum(probe.tasks for probe in probes)
+    weights = [probe.tasks / tasks for probe in probes]
+    spl = [probe.spl for probe in probes if probe.spl is not None]
+    if len(probes) == 1:
+        csr = probes[0].csr
+    else:
+        solved = sum(round(probe.csr.value * probe.tasks) for probe in probes)
+        csr = _estimate(metrics.share(solved, tasks))
+    return Measures(
+        tasks=tasks,
+        csr=csr,
+        cgc=_weighted(weights, [probe.cgc for probe in probes]),
+        exe=_weighted(weights, [probe.exe for probe in probes]),
+        spl=_weighted(weights, spl) if len(spl) == len(probes) else None,
+        spl_tasks=tasks if len(spl) == len(probes) else 0,
+    )
+
+
+def _estimate(found: metrics.Estimate | None) -> Estimate:
+    """As the events hold it; of nothing, nothing is known: 0 with the interval [0, 1]."""
+    if found is None:
+        return Estimate(value=0.0, low=0.0, high=1.0)
+    return Estimate(value=found.value, low=found.low, high=found.high)
+
+
+def _weighted(weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimate:
+    """A weighted mean of independent estimates; half widths add up in quadrature."""
+    value = sum(w * one.value for w, one in zip(weights, estimates))
+    below = sum((w * (one.value - one.low)) ** 2 for w, one in zip(weights, estimates)) ** 0.5
+    above = sum((w * (one.high - one.value)) ** 2 for w, one in zip(weights, estimates)) ** 0.5
+    return Estimate(value=value, low=max(0.0, value - below), high=min(1.0, value + above))
