@@ -3,9 +3,10 @@
 Two tasks that differ only in how their objects are called get the same digest (ours). Objects
 are coloured by type and refined by the atoms they stand in (one-dimensional Weisfeiler-Leman);
 classes that stay together are resolved by trying each member first, except where members are
-interchangeable, and the least description wins. The search is bounded: past `MOST_LEAVES`
-complete orders the digest falls back to the given names. Both forms describe the task completely,
-so that different tasks never share a digest (up to collisions of 128-bit BLAKE2).
+interchangeable, and the least description wins. The search is bounded: past `MOST_VISITS`
+(objects' places in atoms, looked at) the digest falls back to the given names. Both forms
+describe the task completely, so that different tasks never share a digest (up to collisions of
+128-bit BLAKE2).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TypeAlias
 from tasks.pddl import Problem
 from tasks.task import Atom
 
-MOST_LEAVES = 256
+MOST_VISITS = 20_000
 
 _Fact: TypeAlias = tuple[str, tuple[str, ...]]
 """A marked predicate ("i" initial, "g" goal, then its name) with its arguments."""
@@ -58,13 +59,14 @@ class _Canonical:
         self.labels = {
             name: f"{kind}={name}" if name in constants else kind for name, kind in types.items()
         }
-        self.leaves = 0
+        self.visits = 0
         self.places: dict[str, list[tuple[str, int, tuple[str, ...]]]] = {
             name: [] for name in types
         }
         for head, arguments in facts:
             for position, name in enumerate(arguments):
                 self.places[name].append((head, position, arguments))
+        self.size = sum(map(len, self.places.values()))
         self.start = _ranks({name: (label,) for name, label in self.labels.items()})
 
     def least(self) -> tuple[object, ...]:
@@ -76,9 +78,6 @@ class _Canonical:
             classes[colour].append(name)
         open_classes = [(len(c), colour) for colour, c in classes.items() if len(c) > 1]
         if not open_classes:
-            self.leaves += 1
-            if self.leaves > MOST_LEAVES:
-                raise _TooManyError
             order = {
                 name: rank for rank, name in enumerate(sorted(colours, key=colours.__getitem__))
             }
@@ -86,11 +85,11 @@ class _Canonical:
                 tuple(self.labels[name] for name in order),
                 tuple(sorted((head, tuple(order[a] for a in args)) for head, args in self.facts)),
             )
-        members = classes[min(open_classes)[1]]
-        first = members[0]
-        if all(self._twins(first, other) for other in members[1:]):
-            members = [first]
-        return min(self._search(self._refine(_singled_out(colours, name))) for name in members)
+        tried: list[str] = []
+        for name in classes[min(open_classes)[1]]:
+            if not any(self._twins(earlier, name) for earlier in tried):
+                tried.append(name)
+        return min(self._search(self._refine(_singled_out(colours, name))) for name in tried)
 
     def _twins(self, first: str, second: str) -> bool:
         """Whether exchanging the two objects leaves all facts as they are."""
@@ -109,6 +108,9 @@ class _Canonical:
     def _refine(self, colours: dict[str, int]) -> dict[str, int]:
         count = len(set(colours.values()))
         while count < len(colours):
+            self.visits += self.size
+            if self.visits > MOST_VISITS:
+                raise _TooManyError
             colours = _ranks(
                 {
                     name: (

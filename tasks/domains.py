@@ -127,13 +127,18 @@ class Domain:
         digest = content_digest(self.definition.name, problem, constants)
         return Task(self.name, self.problem_text(problem), digest, origin)
 
-    def task_from_file(self, file: Path) -> Task:
-        """The task of a problem file."""
+    def problem_from_file(self, file: Path) -> Problem:
+        """The problem of a file; `TaskError` if it cannot be read."""
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TaskError(f"cannot read the problem file {file}: {error}") from error
-        return self.task(self.read_problem(text, str(file)), f"file:{self.name}:{file.name}")
+        return self.read_problem(text, str(file))
+
+    def task_from_file(self, file: Path) -> Task:
+        """The task of a problem file; `TaskError` if it cannot be read."""
+        folder = "test" if file in self.test_files else "train"
+        return self.task(self.problem_from_file(file), f"file:{self.name}:{folder}/{file.name}")
 
     def draw(self, size: Mapping[str, tuple[int, int]], seed: int) -> Task:
         """Draw a task from the generator; `size` holds (least, most) for parameters.

@@ -174,8 +174,9 @@ def problem_text(problem: Problem, domain: DomainDefinition) -> str:
         else f"({' '.join(condition)})"
         for condition in problem.goal
     ]
+    name = problem.name if problem.name[:1].isalpha() else f"p{problem.name}"
     return (
-        f"(define (problem {problem.name}) (:domain {domain.name})\n"
+        f"(define (problem {name}) (:domain {domain.name})\n"
         f"(:objects {' '.join(objects)})\n"
         f"(:init {' '.join(initial)})\n"
         f"(:goal (and {' '.join(goal)})))\n"
@@ -204,6 +205,8 @@ def typed_names(place: Place, items: list[Item]) -> TypedNames:
             result += [(str(name), type_name) for name in waiting]
             waiting = []
             position += 2
+        elif item[0] == "-":
+            place.fail(item, f"a blank is missing after '-' in '{item}'")
         else:
             waiting.append(item)
             position += 1

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.domains import Domain
 from tasks.errors import TaskError
 from tasks.pddl import Problem, holds
+from tasks.simulators import NEEDS_PROLOG, why_not_pddlgym
 from tasks.task import Action, Atom, Task
 
 if TYPE_CHECKING:
@@ -35,9 +35,6 @@ else:
         from pddlgym.core import InvalidAction, PDDLEnv
         from pddlgym.parser import PDDLProblemParser
 
-NEEDS_PROLOG = frozenset({"or", "imply", "forall", "exists", "derived"})
-"""Features of preconditions that PDDLGym hands to SWI-Prolog."""
-
 
 class PddlGymSimulator:
     """Runs tasks of one domain on PDDLGym.
@@ -47,7 +44,7 @@ class PddlGymSimulator:
     """
 
     def __init__(self, domain: Domain) -> None:
-        reason = why_not_runnable(domain)
+        reason = why_not_pddlgym(domain)
         if reason:
             raise TaskError(f"PDDLGym cannot run domain '{domain.name}': {reason}")
         self._domain = domain
@@ -178,19 +175,6 @@ class PddlGymSimulator:
     def _literal(self, action: Action) -> Any:
         predicate = self._env.domain.predicates[action[0]]
         return predicate(*(self._objects[name] for name in action[1:]))
-
-
-def why_not_runnable(domain: Domain) -> str:
-    """Why PDDLGym (or this project) cannot run the domain; "" if it can."""
-    features = domain.definition.features
-    if "probabilistic" in features:
-        return "its actions have outcomes by chance"
-    if features & {"when", "forall effect"}:
-        return "PDDLGym has no conditional effects"
-    if features & NEEDS_PROLOG and shutil.which("swipl") is None:
-        used = ", ".join(sorted(features & NEEDS_PROLOG))
-        return f"its conditions ({used}) need SWI-Prolog: install swipl"
-    return ""
 
 
 def _words(literal: Any) -> Atom:

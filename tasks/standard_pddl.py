@@ -1,7 +1,8 @@
 """A PDDLGym domain as standard PDDL, for planners and for Mimir's strict parser.
 
 Action predicates are taken out of the predicates and preconditions, the requirements are those
-that the text needs, and everything is lower case. Problems: `tasks.pddl.problem_text`.
+that the text needs (and negation, as goals may use it), and everything is lower case. Problems:
+`tasks.pddl.problem_text`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from tasks.expressions import Form, Item
 from tasks.pddl import ROOT_TYPE, DomainDefinition, Operator, TypedNames
 
 _REQUIREMENTS = {
-    "not": ":negative-preconditions",
     "or": ":disjunctive-preconditions",
     "imply": ":disjunctive-preconditions",
     "forall": ":universal-preconditions",
@@ -24,7 +24,7 @@ _REQUIREMENTS = {
 
 def standard_domain(domain: DomainDefinition) -> str:
     """The domain's text; numeric effects (action costs) are left out."""
-    requirements = {":strips"} | {
+    requirements = {":strips", ":negative-preconditions"} | {
         _REQUIREMENTS[feature] for feature in domain.features if feature in _REQUIREMENTS
     }
     if domain.typed:
@@ -40,7 +40,7 @@ def standard_domain(domain: DomainDefinition) -> str:
         for name, parameters in domain.predicates.items()
     ]
     lines.append(f"(:predicates {' '.join(predicates)})")
-    lines += [f"(:derived {head} {condition})" for head, condition in domain.derived]
+    lines += [f"(:derived {_head(head, domain)} {condition})" for head, condition in domain.derived]
     lines += [_operator(operator, domain) for operator in domain.operators]
     return "\n".join(lines) + ")\n"
 
@@ -52,6 +52,14 @@ def _names(names: TypedNames, typed: bool) -> str:
         f"{name} - {'(either ' + kind.replace('|', ' ') + ')' if '|' in kind else kind}"
         for name, kind in names
     )
+
+
+def _head(head: Form, domain: DomainDefinition) -> str:
+    """The head of a derived predicate with the types of its declaration."""
+    variables = [str(item) for item in head.rest if str(item).startswith("?")]
+    kinds = [kind for _, kind in domain.predicates.get(head.head, ())]
+    names = _names(tuple(zip(variables, kinds)), domain.typed)
+    return f"({' '.join(filter(None, (head.head, names)))})"
 
 
 def _operator(operator: Operator, domain: DomainDefinition) -> str:

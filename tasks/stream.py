@@ -7,14 +7,16 @@
 Phases follow each other; inside a phase, each task's domain is drawn by weight and the task by
 the domain's generator or from its problem files. A stream's tasks may repeat where a domain is
 small; what a probe holds never occurs in the stream: tasks are compared by content digest, that
-is up to names and the order of atoms.
+is up to names and the order of atoms. At most half of a generator's contents can be held out, so
+that in small domains the stream keeps tasks of every size. Where a draw is held out, the same
+domain is drawn again: domains keep their shares of the stream.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -25,8 +27,8 @@ from tasks.domains import Domain, get_domain
 from tasks.errors import TaskError
 from tasks.task import Task
 
-MOST_DRAWS = 200
-"""Draws for one task of the stream, and for each task of a probe, before giving up."""
+MOST_DRAWS = 2000
+"""Draws for one task, of the stream or of a probe, before giving up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +96,14 @@ class TaskStream:
             raise IndexError(f"task {index} is outside the stream of {len(self)} tasks")
         phase = self.phase_of(index)
         rng = random.Random(_number(self._seed, "stream", index))
+        share = self._share(rng, phase.number)
         for _ in range(MOST_DRAWS):
-            task = self._draw(rng, phase.number, probe=False)
+            task = self._draw(rng, share, probe=False)
             if task.digest not in self._held_out:
                 return replace(task, phase=phase.number, index=index)
         raise TaskError(
-            f"phase '{phase.name}' has no tasks left beside its probe ({MOST_DRAWS} draws were all "
-            "held out): widen its domains' sizes or lower stream.probe_tasks"
+            f"phase '{phase.name}' has no tasks of domain '{share.name}' left beside its probe "
+            f"({MOST_DRAWS} draws were all held out): widen its sizes or lower stream.probe_tasks"
         )
 
     def phase_of(self, index: int) -> Phase:
@@ -115,27 +118,37 @@ class TaskStream:
         wanted = self._config.probe_tasks
         rng = random.Random(_number(self._seed, "probe", number))
         found: dict[str, Task] = {}
-        draws = 0
         while len(found) < wanted:
-            task = self._draw(rng, number, probe=True)
-            found.setdefault(task.digest, replace(task, phase=number, index=-1))
-            draws += 1
-            if draws >= MOST_DRAWS * wanted:
+            share = self._share(rng, number)
+            for _ in range(MOST_DRAWS):
+                task = self._draw(rng, share, probe=True)
+                if task.digest not in found and self._may_be_held_out(task, share):
+                    found[task.digest] = replace(task, phase=number, index=-1)
+                    break
+            else:
                 raise TaskError(
                     f"phase '{self.phases[number].name}' can supply only {len(found)} distinct "
-                    f"probe tasks of the {wanted} asked for: widen its domains' sizes or lower "
-                    "stream.probe_tasks"
+                    f"probe tasks of the {wanted} asked for (domain '{share.name}' has no more): "
+                    "widen its sizes or lower stream.probe_tasks"
                 )
         return tuple(found.values())
 
-    def _draw(self, rng: random.Random, phase: int, probe: bool) -> Task:
-        shares: Sequence[DomainShare] = self._config.phases[phase].domains
-        share = rng.choices(shares, [share.weight for share in shares])[0]
+    def _share(self, rng: random.Random, phase: int) -> DomainShare:
+        shares = self._config.phases[phase].domains
+        return rng.choices(shares, [share.weight for share in shares])[0]
+
+    def _draw(self, rng: random.Random, share: DomainShare, probe: bool) -> Task:
         domain = self._domains[share.name]
         if share.source == "generator":
             return domain.draw(share.size, rng.getrandbits(62))
         files = domain.test_files if probe and domain.test_files else domain.train_files
         return _file_task(domain.name, rng.choice(files))
+
+    def _may_be_held_out(self, task: Task, share: DomainShare) -> bool:
+        """Half of all contents, by digest and seed; all where problems to hold out are on file."""
+        if share.source == "files" and self._domains[share.name].test_files:
+            return True
+        return (int(task.digest, 16) + self._seed) % 2 == 0
 
 
 def _check_source(domain: Domain, share: DomainShare) -> None:

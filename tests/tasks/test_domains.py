@@ -1,0 +1,107 @@
+"""The registry: names, folders, the nearest name, the catalogue."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.catalogue import list_tasks
+from tasks.domains import domain_names, get_domain
+from tasks.errors import TaskError
+from tasks.generators import GENERATORS
+from tasks.simulators import make_simulator
+
+
+def test_the_domains_with_generators_come_first() -> None:
+    assert domain_names()[: len(GENERATORS)] == tuple(GENERATORS)
+    assert len(domain_names()) > 60
+
+
+def test_what_a_domain_knows() -> None:
+    blocks = get_domain("blocks")
+    assert blocks.actions == {"pickup": 1, "putdown": 1, "stack": 2, "unstack": 1}
+    assert blocks.static_predicates == frozenset()
+    assert blocks.action_of("unstack", ["a", "b", "robot"]) == ("unstack", "a")
+    with pytest.raises(TaskError, match="no operator 'fly'"):
+        blocks.action_of("fly", [])
+    assert get_domain("ferry").static_predicates == {"car", "location", "not-eq"}
+    assert get_domain("gripper").word == "gripper"
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"), [("block", "blocks"), ("Grpper", "gripper"), ("sokobam", "sokoban")]
+)
+def test_an_unknown_domain_names_the_nearest(given: str, nearest: str) -> None:
+    with pytest.raises(TaskError, match=f"no domain '{given}': did you mean '{nearest}'"):
+        get_domain(given)
+
+
+def test_a_users_folder(tmp_path: Path) -> None:
+    gripper = get_domain("gripper")
+    folder = tmp_path / "mine"
+    (folder / "problems").mkdir(parents=True)
+    (folder / "test").mkdir()
+    (folder / "domain.pddl").write_text(gripper.text)
+    (folder / "problems" / "p1.pddl").write_text(gripper.draw({}, 1).problem)
+    (folder / "test" / "p2.pddl").write_text(gripper.draw({}, 2).problem)
+    domain = get_domain(str(folder))
+    assert domain.name == str(folder)
+    assert domain.word == "gripper-strips"
+    task = domain.task_from_file(domain.train_files[0])
+    assert task.domain == str(folder)
+    assert task.origin.endswith(":train/p1.pddl")
+    simulator = make_simulator(domain)
+    simulator.reset(task)
+    assert simulator.step(simulator.applicable_actions()[0])
+    (row,) = list_tasks([str(folder)])
+    assert (row.train, row.test, row.generator, row.simulator) == (1, 1, False, "mimir")
+
+
+def test_a_folder_without_a_domain(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"there is no .*domain\.pddl"):
+        get_domain(str(tmp_path))
+    with pytest.raises(TaskError, match=r"there is no no/such/folder/domain\.pddl"):
+        get_domain("no/such/folder")
+
+
+def test_a_folder_with_errors_names_file_and_line(tmp_path: Path) -> None:
+    gripper = get_domain("gripper")
+    (tmp_path / "domain.pddl").write_text(gripper.text)
+    (tmp_path / "p.pddl").write_text(gripper.draw({}, 1).problem.replace("at-robby", "at-bobby"))
+    domain = get_domain(str(tmp_path))
+    with pytest.raises(TaskError, match=r"p\.pddl:3: 'at-bobby' is not a predicate"):
+        domain.task_from_file(domain.train_files[0])
+    (row,) = list_tasks([str(tmp_path)])
+    assert row.simulator == ""
+    assert "p.pddl:3" in row.reason
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "domain.pddl").write_text("(define (domain x)\n  (:predicates (p ?x))\n")
+    with pytest.raises(TaskError, match=r"broken/domain\.pddl:1: this '\(' is never closed"):
+        get_domain(str(tmp_path / "broken"))
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "domain.pddl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TaskError, match="cannot read the domain file"):
+        get_domain(str(tmp_path))
+
+
+def test_the_catalogue_of_everything_is_fast() -> None:
+    start = time.perf_counter()
+    rows = {row.domain: row for row in list_tasks()}
+    assert time.perf_counter() - start < 10  # 0.4 s on two free cores
+    assert list(rows) == list(domain_names())
+    for name in GENERATORS:
+        assert rows[name].generator
+        assert rows[name].simulator == "mimir"
+        assert rows[name].sizes
+    assert all(bool(row.simulator) != bool(row.reason) for row in rows.values())
+    assert "by chance" in rows["river"].reason
+
+
+def test_pddlgym_domains_by_chance_are_refused() -> None:
+    for kind in ("auto", "pddlgym"):
+        with pytest.raises(TaskError, match="outcomes by chance"):
+            make_simulator(get_domain("river"), kind)  # type: ignore[arg-type]

@@ -1,0 +1,122 @@
+"""Reading PDDL: what is accepted, and that errors name file and line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.domains import get_domain
+from tasks.errors import TaskError
+from tasks.pddl import problem_text, read_domain, read_problem
+
+DOMAIN = """(define (domain toy)
+  (:requirements :typing)
+  (:types thing - object place)
+  (:constants home - place)
+  (:predicates (at ?x - thing ?p - place) (near ?p - place ?q - place) (go ?x - thing ?p - place))
+  ; (:actions go)
+  (:action go-there
+    :parameters (?x - thing ?p - place ?q - place)
+    :precondition (and (go ?x ?q) (at ?x ?p) (near ?p ?q))
+    :effect (and (not (at ?x ?p)) (at ?x ?q)))
+)
+"""
+PROBLEM = """(define (problem p)
+  (:domain toy)
+  (:goal (and (at a home) (not (at b there))))
+  (:init (at a there) ; a comment
+         (near there home) (go a home)
+         (at b there))
+  (:objects a b - thing there - place)
+)
+"""
+
+
+def test_a_domain_with_action_predicates() -> None:
+    domain = read_domain(DOMAIN, "toy.pddl")
+    assert domain.actions == {"go": 2}
+    assert domain.action_types == {"go": ("thing", "place")}
+    assert set(domain.predicates) == {"at", "near"}
+    assert domain.fluents == {"at"}
+    assert domain.operators[0].action_of(["a", "there", "home"]) == ("go", "a", "home")
+
+
+def test_sections_may_stand_in_any_order() -> None:
+    problem = read_problem(PROBLEM, "p.pddl", read_domain(DOMAIN, "toy.pddl"))
+    assert problem.objects == (
+        ("a", "thing"),
+        ("b", "thing"),
+        ("there", "place"),
+        ("home", "place"),
+    )
+    assert problem.initial == {
+        ("at", "a", "there"),
+        ("near", "there", "home"),
+        ("at", "b", "there"),
+    }
+    assert problem.goal == (("at", "a", "home"), ("not", "at", "b", "there"))
+
+
+def test_the_written_problem_reads_the_same() -> None:
+    domain = read_domain(DOMAIN, "toy.pddl")
+    problem = read_problem(PROBLEM, "p.pddl", domain)
+    assert read_problem(problem_text(problem, domain), "again", domain) == problem
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("(at a home)", "(at a hom)", 3, "'hom' is not an object"),
+        ("(at a home)", "(at a)", 3, "'at' takes 2 arguments but got 1"),
+        ("(at a home)", "(at home a)", 3, "'home' has type 'place' but 'at' takes 'thing'"),
+        ("(at a home)", "(or (at a home))", 3, "goals with 'or' are not supported"),
+        ("(at b there))", "(beside b there))", 6, "'beside' is not a predicate of domain 'toy'"),
+        ("(:domain toy)", "(:domain toys)", 2, "for domain 'toys', not for 'toy'"),
+        ("there - place)", "there - place", 1, "never closed"),
+        ("(problem p)", "(problem p))", 2, "after the end"),
+        ("thing there", "thing a there", 1, "unknown"),
+        ("b - thing", "b -thing", 7, "a blank is missing after '-'"),
+    ],
+)
+def test_errors_in_a_problem_name_file_and_line(
+    old: str, new: str, line: int, message: str
+) -> None:
+    domain = read_domain(DOMAIN, "toy.pddl")
+    if message == "unknown":
+        message, new = "declared twice", "thing a - thing there"
+    with pytest.raises(TaskError) as caught:
+        read_problem(PROBLEM.replace(old, new), "folder/p.pddl", domain)
+    assert str(caught.value).startswith(f"folder/p.pddl:{line}: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("(near ?p ?q))", "(nearby ?p ?q))", 9, "'nearby' is not a predicate"),
+        ("(at ?x ?q)))", "(at ?x ?z)))", 10, "'?z' is neither a parameter nor a constant"),
+        ("(not (at ?x ?p))", "(not (at ?x))", 10, "'at' takes 2 arguments but got 1"),
+        (":actions go)", ":actions fly)", 1, "action 'fly' of (:actions ...) is not a predicate"),
+        ("(go ?x ?q) ", "", 7, "must have exactly one action"),
+        ("(:types", "(:kinds", 3, "unknown section ':kinds'"),
+        ("home - place)\n", "home - city)\n", 1, "'home' has unknown type 'city'"),
+    ],
+)
+def test_errors_in_a_domain_name_file_and_line(old: str, new: str, line: int, message: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        read_domain(DOMAIN.replace(old, new), "toy.pddl")
+    assert str(caught.value).startswith(f"toy.pddl:{line}: ")
+    assert message in str(caught.value)
+
+
+def test_an_empty_text_is_an_error() -> None:
+    with pytest.raises(TaskError, match=r"none\.pddl:1: the file is empty"):
+        read_domain("; nothing\n", "none.pddl")
+
+
+def test_the_standard_text_reads_back_without_action_predicates() -> None:
+    for name in ("blocks", "ferry", "hanoi", "gripper"):
+        domain = get_domain(name)
+        again = read_domain(domain.standard_text, "standard")
+        assert again.action_predicates == {}
+        assert again.predicates == domain.definition.predicates
+        assert again.fluents == domain.definition.fluents

@@ -1,0 +1,149 @@
+"""Mimir against PDDLGym, step by step on random walks: atoms, goals, actions, solved."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from tasks.domains import Domain, domain_names, get_domain
+from tasks.errors import TaskError
+from tasks.generators import GENERATORS
+from tasks.mimir_simulator import MimirSimulator
+from tasks.pddlgym_simulator import PddlGymSimulator
+from tasks.simulators import why_not_mimir, why_not_pddlgym
+from tasks.task import Action, Simulator, Task
+
+
+def compare(fast: Simulator, reference: Simulator) -> tuple[Action, ...]:
+    """Assert that both show the same, and return the applicable actions."""
+    actions = fast.applicable_actions()
+    assert actions == reference.applicable_actions()
+    assert fast.atoms == reference.atoms
+    assert fast.goal == reference.goal
+    assert fast.goal_conditions() == reference.goal_conditions()
+    assert fast.solved == reference.solved
+    return actions
+
+
+def walk(domain: Domain, tasks: list[Task], steps: int, deadline: float = float("inf")) -> int:
+    """Random walks with refused actions between; returns the number of steps compared."""
+    fast, reference = MimirSimulator(domain), PddlGymSimulator(domain)
+    compared = 0
+    for number, task in enumerate(tasks):
+        rng = random.Random(number)
+        fast.reset(task)
+        reference.reset(task)
+        assert fast.objects == reference.objects
+        names = [name for name, _ in fast.objects]
+        for _ in range(steps):
+            actions = compare(fast, reference)
+            if not actions or time.monotonic() > deadline:
+                break
+            name, arity = rng.choice(list(domain.actions.items()))
+            guess = (name, *(rng.choice(names) for _ in range(arity)))
+            accepted = guess in actions
+            before = fast.atoms
+            assert fast.step(guess) is accepted
+            assert reference.step(guess) is accepted
+            if accepted:
+                actions = compare(fast, reference)
+            else:
+                assert fast.atoms == reference.atoms == before
+            if actions:
+                chosen = rng.choice(actions)
+                assert fast.step(chosen)
+                assert reference.step(chosen)
+            compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_generated_tasks(name: str) -> None:
+    domain = get_domain(name)
+    tasks = [domain.draw({}, seed) for seed in range(25)]
+    assert walk(domain, tasks, steps=15) >= 25 * 10
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_files_of_domains_with_generators(name: str) -> None:
+    domain = get_domain(name)
+    files = sorted((*domain.train_files, *domain.test_files), key=lambda file: file.stat().st_size)
+    assert walk(domain, [domain.task_from_file(file) for file in files[:4]], steps=8) > 0
+
+
+@pytest.mark.parametrize(
+    "name", ["baking", "depot", "glibrearrangement", "meetpass", "hiking", "travel"]
+)
+def test_a_few_other_domains(name: str) -> None:
+    domain = get_domain(name)
+    assert walk(domain, [domain.task_from_file(domain.train_files[0])], steps=6) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", [name for name in domain_names() if name not in GENERATORS])
+def test_every_other_domain(name: str) -> None:
+    """Where both run: small problems, for at most 30 s a domain."""
+    try:
+        domain = get_domain(name)
+    except TaskError as error:
+        pytest.skip(str(error))
+    if why_not_mimir(name) or why_not_pddlgym(domain):
+        pytest.skip(why_not_mimir(name) or why_not_pddlgym(domain))
+    files = sorted((*domain.train_files, *domain.test_files), key=lambda file: file.stat().st_size)
+    tasks = [domain.task_from_file(file) for file in files[:3]]
+    assert walk(domain, tasks, steps=12, deadline=time.monotonic() + 30) > 0
+
+
+@pytest.mark.parametrize("simulator_type", [MimirSimulator, PddlGymSimulator])
+def test_an_action_that_names_an_object_twice_does_not_exist(
+    simulator_type: type[MimirSimulator] | type[PddlGymSimulator],
+) -> None:
+    domain = get_domain("gripper")
+    simulator = simulator_type(domain)
+    simulator.reset(domain.draw({}, 0))
+    room = next(atom[1] for atom in simulator.atoms if atom[0] == "at-robby")
+    assert ("move", room, room) not in simulator.applicable_actions()
+    assert not simulator.step(("move", room, room))
+
+
+@pytest.mark.parametrize("simulator_type", [MimirSimulator, PddlGymSimulator])
+def test_what_is_no_action_is_refused(
+    simulator_type: type[MimirSimulator] | type[PddlGymSimulator],
+) -> None:
+    domain = get_domain("blocks")
+    simulator = simulator_type(domain)
+    with pytest.raises(TaskError, match="call reset first"):
+        simulator.applicable_actions()
+    simulator.reset(domain.draw({}, 0))
+    before = simulator.atoms
+    for action in [
+        ("fly", "b1"),
+        ("pickup",),
+        ("pickup", "b9"),
+        ("pickup", "robot"),
+        ("stack", "b1"),
+    ]:
+        assert not simulator.step(action)
+    assert simulator.atoms == before
+
+
+def test_pddlgym_reads_our_text_as_its_own_file() -> None:
+    """A task's text means to PDDLGym what the file means."""
+    from pddlgym.parser import PDDLProblemParser
+
+    for name in GENERATORS:
+        domain = get_domain(name)
+        reference = PddlGymSimulator(domain)
+        for file in domain.test_files:
+            reference.reset(domain.task_from_file(file))
+            gym = reference._env.domain
+            original = PDDLProblemParser(
+                str(file), gym.domain_name, gym.types, gym.predicates, gym.actions, gym.constants
+            )
+            ours = reference._env.problems[0]
+            assert ours.initial_state == original.initial_state
+            assert set(ours.objects) == set(original.objects)
+            assert str(ours.goal) == str(original.goal)
