@@ -146,13 +146,31 @@ class Domain:
         The same size and seed give the same task on every machine.
         """
         generator = self.check_size(size)
-        rng = random.Random(seed)
+        sizes = random.Random(seed)
         values = {
-            parameter.name: rng.randint(*size.get(parameter.name, parameter.default))
+            parameter.name: sizes.randint(*size.get(parameter.name, parameter.default))
             for parameter in generator.parameters
         }
         drawn = ",".join(f"{name}={value}" for name, value in values.items())
+        rng = random.Random(f"{self.name}:{drawn}:{seed}")  # the sizes drawn fix the rest
         return self.task(generator.draw(rng, values), f"generator:{self.name}:{drawn}:{seed}")
+
+    def task_from_origin(self, origin: str) -> Task:
+        """The task again, from its `origin`; `TaskError` if that is none of this domain."""
+        kind, _, rest = origin.partition(":")
+        if kind not in ("generator", "file") or not rest.startswith(f"{self.name}:"):
+            raise TaskError(f"'{origin}' is not the origin of a task of domain '{self.name}'")
+        detail = rest.removeprefix(f"{self.name}:")
+        if kind == "file":
+            folder, _, file_name = detail.partition("/")
+            files = self.test_files if folder == "test" else self.train_files
+            for file in files:
+                if file.name == file_name:
+                    return self.task_from_file(file)
+            raise TaskError(f"domain '{self.name}' has no problem file '{detail}' any more")
+        drawn, _, seed = detail.rpartition(":")
+        pairs = (pair.split("=") for pair in drawn.split(","))
+        return self.draw({name: (int(value), int(value)) for name, value in pairs}, int(seed))
 
     def check_size(self, size: Mapping[str, tuple[int, int]]) -> Generator:
         """The generator, if there is one and it takes these sizes; else `TaskError`."""

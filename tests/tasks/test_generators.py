@@ -41,6 +41,7 @@ def test_a_seed_fixes_the_task(name: str) -> None:
     tasks = [domain.draw({}, seed) for seed in range(40)]
     assert tasks == [domain.draw({}, seed) for seed in range(40)]
     assert len({task.digest for task in tasks}) > 10
+    assert tasks == [domain.task_from_origin(task.origin) for task in tasks]
 
 
 def test_sizes_are_kept() -> None:
@@ -70,6 +71,17 @@ def test_hanoi_reaches_every_configuration() -> None:
 def test_wrong_sizes_are_refused(size: dict[str, tuple[int, int]], message: str) -> None:
     with pytest.raises(TaskError, match=message):
         get_domain("blocks").draw(size, 0)
+
+
+def test_origins_of_files_and_of_others() -> None:
+    blocks = get_domain("blocks")
+    for file in (*blocks.train_files, *blocks.test_files):
+        task = blocks.task_from_file(file)
+        assert blocks.task_from_origin(task.origin) == task
+    with pytest.raises(TaskError, match="is not the origin of a task of domain 'hanoi'"):
+        get_domain("hanoi").task_from_origin(blocks.draw({}, 0).origin)
+    with pytest.raises(TaskError, match=r"has no problem file 'train/p9\.pddl' any more"):
+        blocks.task_from_origin("file:blocks:train/p9.pddl")
 
 
 def test_a_domain_without_generator_says_so() -> None:

@@ -27,13 +27,24 @@ def started(name: str, seed: int) -> Simulator:
     return simulator
 
 
+def unstacking() -> Simulator:
+    """b3 on b1, b2 beside; b1 is to stand on b2."""
+    problem = """(define (problem p) (:domain blocks)
+        (:objects b1 b2 b3 - block robot - robot)
+        (:init (on b3 b1) (ontable b1) (ontable b2) (clear b2) (clear b3) (handempty robot))
+        (:goal (and (on b1 b2))))"""
+    domain = get_domain("blocks")
+    SIMULATORS["blocks"].reset(domain.task(domain.read_problem(problem, "p"), "p"))
+    return SIMULATORS["blocks"]
+
+
 def rendering(**settings_: object) -> Rendering:
     return Rendering(DOMAINS, RenderingConfig.model_validate(settings_))
 
 
 def test_a_prompt_to_look_at() -> None:
     text = rendering(random_names=False)
-    simulator = started("blocks", 0)
+    simulator = unstacking()
     naming = text.naming(simulator, 0)
     assert text.prompt(simulator, naming) == (
         "<domain> blocks <goal> on block1 block2 <state> clear block2 clear block3 "
@@ -86,13 +97,13 @@ def test_all_words_are_known_and_actions_read_back(
 )
 def test_what_is_no_action_reads_as_none(words: str) -> None:
     text = rendering(random_names=False)
-    naming = text.naming(started("blocks", 0), 0)
+    naming = text.naming(unstacking(), 0)
     assert text.parse_action(words, naming) is None
 
 
 def test_changes_are_new_atoms_then_vanished_ones() -> None:
     text = rendering(random_names=False, observation="changes")
-    simulator = started("blocks", 0)
+    simulator = unstacking()
     naming = text.naming(simulator, 0)
     before = simulator.atoms
     assert simulator.step(("unstack", "b3"))
