@@ -1,7 +1,8 @@
 """What all machines of a run share through Redis: banks, queues, weights, outcomes."""
 
 from shared_memory.bank import Bank, PushResult
-from shared_memory.bank_statistics import BankStatistics, BankVerification
+from shared_memory.bank_statistics import BankStatistics
+from shared_memory.bank_verification import BankVerification
 from shared_memory.connection import connect
 from shared_memory.errors import ServerFullError, SharedMemoryError
 from shared_memory.heartbeat import Heartbeat, Heartbeats

@@ -20,12 +20,11 @@ from configs.schema import BankConfig
 from shared_memory.bank_scripts import PUSH, RETIRE
 from shared_memory.bank_statistics import (
     BankStatistics,
-    BankVerification,
     HeldEntry,
     held_entries,
     read_statistics,
-    verify,
 )
+from shared_memory.bank_verification import BankVerification, verify
 from shared_memory.codec import encode, entry_digest, pack_codes
 from shared_memory.connection import Argument, call, push_back
 from shared_memory.errors import SharedMemoryError

@@ -18,14 +18,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis
 import redis.exceptions
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.retry import Retry
 
 from configs.schema import SharedMemoryConfig
 from shared_memory.errors import ServerFullError, SharedMemoryError
+from shared_memory.retrying import OneRetry
 
 SCHEMES = ("redis", "rediss", "unix")
 OLDEST_SERVER = (6, 2)
+_FIRST_RETRIES = 2
+"""A wrong address should be told at once; later, more patience is due."""
+_SCAN = 2000
 _Result = TypeVar("_Result")
 Argument = str | bytes | int | float
 
@@ -54,7 +56,7 @@ def connect(config: SharedMemoryConfig, url: str | None = None) -> redis.Redis:
             socket_timeout=config.timeout_s,
             socket_connect_timeout=config.timeout_s,
             health_check_interval=15,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=1.0), config.retries),
+            retry=OneRetry(min(config.retries, _FIRST_RETRIES)),
         )
     except (ValueError, TypeError) as error:
         raise SharedMemoryError(
@@ -62,6 +64,7 @@ def connect(config: SharedMemoryConfig, url: str | None = None) -> redis.Redis:
         ) from error
     try:
         _require_fit_server(client, address)
+        client.set_retry(OneRetry(config.retries))
     except BaseException:
         client.close()
         raise
@@ -113,6 +116,11 @@ def explained(client: redis.Redis) -> Iterator[None]:
             "shared_memory.bank.max_entries"
         ) from error
     except (errors.AuthenticationError, errors.AuthenticationWrongNumberOfArgsError) as error:
+        if "required" in str(error).lower():
+            raise SharedMemoryError(
+                f"the server at {where(client)} wants a password: put it into "
+                "shared_memory.url, as redis://USER:PASSWORD@HOST:PORT"
+            ) from error
         raise SharedMemoryError(
             f"the server at {where(client)} refuses the user or password in "
             f"shared_memory.url: {error}"
@@ -140,12 +148,16 @@ def explained(client: redis.Redis) -> Iterator[None]:
             "shared_memory.url; without a URL the run starts its own server"
         ) from error
     except errors.ResponseError as error:
-        if "NOAUTH" in str(error) or "authentication" in str(error).lower():
+        if str(error).startswith("MISCONF"):
             raise SharedMemoryError(
-                f"the server at {where(client)} wants a password: put it into "
-                "shared_memory.url as redis://USER:PASSWORD@HOST:PORT"
+                f"the server at {where(client)} cannot write its files (is the disk full?): {error}"
             ) from error
         raise SharedMemoryError(f"the server at {where(client)} refused: {error}") from error
+    except errors.InvalidResponse as error:
+        raise SharedMemoryError(
+            f"what answers at {where(client)} is no Redis server ({error}): correct "
+            "shared_memory.url"
+        ) from error
     except errors.RedisError as error:
         raise SharedMemoryError(f"shared memory at {where(client)} failed: {error}") from error
 
@@ -166,6 +178,23 @@ def call_all(client: redis.Redis, commands: Sequence[Sequence[Argument]]) -> lis
         for command in commands:
             execute(*command)
         return list(pipeline.execute())
+
+
+def members(client: redis.Redis, key: str, command: str = "HSCAN") -> Iterator[tuple[bytes, bytes]]:
+    """All (name, value) of a hash, or with ZSCAN (member, score) of a sorted set, each once.
+
+    What is added or removed meanwhile may or may not be among them.
+    """
+    seen: set[bytes] = set()
+    cursor: int | bytes = 0
+    while True:
+        cursor, found = call(client, command, key, cursor, "COUNT", _SCAN)
+        for name, value in found.items() if isinstance(found, dict) else found:
+            if name not in seen:
+                seen.add(name)
+                yield name, value
+        if int(cursor) == 0:
+            return
 
 
 class AtomicScript:

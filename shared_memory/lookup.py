@@ -21,6 +21,8 @@ Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Codebatch = npt.NDArray[np.uint16]
 
+_NEVER = np.iinfo(np.int64).max
+_SCORES_AT_ONCE = 8_000_000
 _ROWS_A_BLOCK = 8192
 _MARGIN = 1e-4
 """More than float32 sums can be wrong by; within it, candidates are scored in float64."""
@@ -103,22 +105,20 @@ class Book:
         return lengths
 
 
-def usable_rows(
-    book: Book, codes: Codebatch, versions: Integers
-) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Which procedures (N, n) the book can judge, and 1 / length of each (0 where not).
+def judge(book: Book, codes: Codebatch) -> tuple[Integers, Floats]:
+    """What a book says of procedures (N, n): born (N,) and 1 / length (N,).
 
-    A procedure last seen with version v is usable where all its codes exist and none has changed
-    its meaning after v, and where it is not exactly the mean.
+    A procedure last seen with version v is valid where born <= v: none of its codes has changed
+    its meaning since. One with codes that the book does not have is never valid; the length of
+    one that is exactly the mean is 0, and so is its 1 / length: it is like nothing.
     """
     exists = codes.max(axis=1, initial=0) < book.codes
     safe = np.where(exists[:, None], codes, 0).astype(np.uint16)
-    current = exists & (book.born[safe].max(axis=1, initial=0) <= versions)
+    born = np.where(exists, book.born[safe].max(axis=1, initial=0), _NEVER)
     lengths = book.norms(safe)
-    usable = current & (lengths > 0.0)
     inverse = np.zeros(codes.shape[0], dtype=np.float32)
-    np.divide(1.0, lengths, out=inverse, where=usable, casting="unsafe")
-    return usable, inverse
+    np.divide(1.0, lengths, out=inverse, where=lengths > 0.0, casting="unsafe")
+    return born, inverse
 
 
 def nearest_procedures(
@@ -142,8 +142,7 @@ def nearest_procedures(
         raise SharedMemoryError(f"a code is {int(queries.max())}, but the book has {book.codes}")
     batch, rows = queries.shape[0], columns.shape[1]
     found = [_nothing(book.chunks) for _ in range(batch)]
-    usable = np.flatnonzero(inverse_lengths)
-    if not batch or not usable.size or nearest < 1:
+    if not batch or not inverse_lengths.any() or nearest < 1:
         return found
     vectors = book.vectors(queries)  # (B, n, d)
     lengths = np.sqrt(np.einsum("bnd,bnd->b", vectors, vectors))
@@ -153,16 +152,19 @@ def nearest_procedures(
     directions = vectors[with_length] / lengths[with_length, None, None]
     # (n, K, Q): what code k in chunk j adds to the cosine of query q
     tables = np.matmul(book.centred, directions.transpose(1, 2, 0)).astype(np.float32)
-    scores = np.empty((rows, with_length.size), dtype=np.float32)
-    _sum_tables(tables, columns, scores)
-    scores *= inverse_lengths[:, None]
-    scores[inverse_lengths == 0.0] = -np.inf
-    for place, query in enumerate(with_length):
-        candidates = _candidates(scores[:, place], nearest, threshold)
-        if candidates.size:
-            found[query] = _exact(
-                book, directions[place], columns[:, candidates].T, nearest, threshold
-            )
+    together = max(1, _SCORES_AT_ONCE // rows)
+    for first in range(0, with_length.size, together):
+        part = np.ascontiguousarray(tables[:, :, first : first + together])
+        scores = np.empty((rows, part.shape[2]), dtype=np.float32)
+        _sum_tables(part, columns, scores)
+        scores *= inverse_lengths[:, None]
+        scores[inverse_lengths == 0.0] = -np.inf
+        for place, column in enumerate(np.ascontiguousarray(scores.T), start=first):
+            candidates = _candidates(column, nearest, threshold)
+            if candidates.size:
+                found[with_length[place]] = _exact(
+                    book, directions[place], columns[:, candidates].T, nearest, threshold
+                )
     return found
 
 
@@ -174,7 +176,9 @@ def _sum_tables(tables: Floats, columns: Codebatch, scores: Floats) -> None:
     """scores[i] = sum over chunks j of tables[j, columns[j, i]], block by block in the cache."""
     chunks, rows = columns.shape
     block_rows = max(64, _ROWS_A_BLOCK // max(1, tables.shape[2] // 8))
-    part = np.empty((min(rows, block_rows), tables.shape[2]), dtype=np.float32)
+    if tables.shape[2] == 1:  # plain vectors are faster than rows of one
+        tables, scores = np.ascontiguousarray(tables[:, :, 0]), scores[:, 0]
+    part = np.empty((min(rows, block_rows), *scores.shape[1:]), dtype=np.float32)
     for start in range(0, rows, block_rows):
         block = scores[start : start + block_rows]
         term = part[: block.shape[0]]

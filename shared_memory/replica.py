@@ -15,7 +15,7 @@ import numpy.typing as npt
 import redis
 
 from configs.schema import BankConfig
-from shared_memory.connection import call, call_all
+from shared_memory.connection import call, call_all, members
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
 from shared_memory.lookup import (
@@ -24,14 +24,16 @@ from shared_memory.lookup import (
     Floats,
     Integers,
     Neighbours,
+    judge,
     nearest_procedures,
-    usable_rows,
 )
 from shared_memory.records import SIGNS, Sign
 
 _BATCHES_A_READ = 200
 _RELOAD_ATTEMPTS = 5
-_SCAN = 2000
+
+
+_NO_NUMBERS: Integers = np.empty(0, dtype=np.int64)
 
 
 class ReplicaBank:
@@ -42,8 +44,10 @@ class ReplicaBank:
         self._versions: Integers = np.empty(0, dtype=np.int64)
         self._columns: Codebatch = np.empty((0, 0), dtype=np.uint16)  # (n, capacity)
         self._rows = 0
+        # What the last book said of the first so many rows:
         self._book: Book | None = None
-        self._usable_inverse: Floats | None = None
+        self._born: Integers = _NO_NUMBERS
+        self._inverse: Floats = np.empty(0, dtype=np.float32)
 
     def __len__(self) -> int:
         return self._rows
@@ -92,7 +96,6 @@ class ReplicaBank:
         self._versions[self._rows : end] = versions
         self._columns[:, self._rows : end] = codes.T
         self._rows = end
-        self._usable_inverse = None
 
     def touch(self, numbers: Integers, versions: Integers) -> None:
         """Raise the last version of known procedures; unknown ones are ignored."""
@@ -101,7 +104,6 @@ class ReplicaBank:
         places = np.minimum(np.searchsorted(self.numbers, numbers), self._rows - 1)
         known = self.numbers[places] == numbers
         np.maximum.at(self._versions, places[known], versions[known])
-        self._usable_inverse = None
 
     def remove(self, numbers: Integers) -> None:
         """Forget procedures; unknown ones are ignored."""
@@ -120,20 +122,21 @@ class ReplicaBank:
                 f"the bank holds procedures of {self._columns.shape[0]} codes, but the book has "
                 f"{book.chunks} chunks: they belong to different models"
             )
-        inverse = self._inverse_lengths(book) * (self.versions >= min_version)
+        self._judge_new_rows(book)
+        valid = (self.versions >= min_version) & (self._born <= self.versions)
+        inverse: Floats = np.where(valid, self._inverse, np.float32(0.0))
         columns = self.columns if self._rows else np.empty((book.chunks, 0), dtype=np.uint16)
-        return nearest_procedures(
-            book, queries, columns, inverse.astype(np.float32), nearest, threshold
-        )
+        return nearest_procedures(book, queries, columns, inverse, nearest, threshold)
 
-    def _inverse_lengths(self, book: Book) -> Floats:
-        if self._usable_inverse is None or self._book is not book:
-            if self._rows:
-                _, self._usable_inverse = usable_rows(book, self.columns.T, self.versions)
-            else:
-                self._usable_inverse = np.empty(0, dtype=np.float32)
+    def _judge_new_rows(self, book: Book) -> None:
+        if self._book is not book:
+            self._born, self._inverse = _NO_NUMBERS, np.empty(0, dtype=np.float32)
             self._book = book
-        return self._usable_inverse
+        judged = self._born.shape[0]
+        if judged < self._rows:
+            born, inverse = judge(book, self.columns[:, judged:].T)
+            self._born = np.concatenate([self._born, born])
+            self._inverse = np.concatenate([self._inverse, inverse])
 
     def _reserve(self, rows: int, chunks: int) -> None:
         capacity = self._numbers.shape[0]
@@ -150,7 +153,7 @@ class ReplicaBank:
     def _replace(self, numbers: Integers, versions: Integers, columns: Codebatch) -> None:
         self._numbers, self._versions, self._columns = numbers, versions, columns
         self._rows = int(numbers.shape[0])
-        self._usable_inverse = None
+        self._book = None
 
 
 def _grown(values: Integers, capacity: int) -> Integers:
@@ -305,15 +308,8 @@ class BankReplica:
 
 def _scanned(client: redis.Redis, key: str) -> tuple[Integers, Integers, Codebatch]:
     """Numbers (N,), versions (N,) and codes (N, n) of all procedures of a bank."""
-    codes: list[bytes] = []
-    values: list[bytes] = []
-    cursor: int | bytes = 0
-    while True:
-        cursor, members = call(client, "HSCAN", key, cursor, "COUNT", _SCAN)
-        codes.extend(members.keys())
-        values.extend(members.values())
-        if int(cursor) == 0:
-            break
+    held_members = dict(members(client, key))
+    codes, values = list(held_members.keys()), list(held_members.values())
     layout = np.dtype([("number", ">u8"), ("entries", ">u4"), ("version", ">u4")])
     if any(len(value) != layout.itemsize for value in values) or len(set(map(len, codes))) > 1:
         raise SharedMemoryError(f"the bank at {key} is damaged; start a new run")
