@@ -73,6 +73,7 @@ def draw(chart: Chart, salt: str) -> str:
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # nothing refers to them; several charts share them
     head, _, rest = svg.partition(">")
     head = re.sub(r' (width|height)="[^"]*"', "", head)
     label = html.escape(f"{chart.title}: {chart.explanation}", quote=True)

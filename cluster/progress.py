@@ -232,8 +232,9 @@ def panel(standing: Standing) -> Panel:
     ]
     for row in rows:
         table.add_row(*row)
-    share = ProgressBar(total=max(1, standing.tasks), completed=standing.done)
-    parts: list[Text | Table | ProgressBar] = [table, share]
+    bar = Table.grid(expand=True)  # the bar alone does not end its line
+    bar.add_row(ProgressBar(total=max(1, standing.tasks), completed=standing.done))
+    parts: list[Text | Table] = [table, bar]
     if standing.probes:
         words = [
             f"{phase + 1}: {' / '.join(percent(csr) for csr in modes.values())}"
