@@ -13,6 +13,9 @@ from typing import NoReturn, TypeAlias
 
 from tasks.errors import TaskError
 
+DEEPEST = 100
+"""Brackets inside brackets that a text may have."""
+
 _TOKEN = re.compile(r";[^\n]*|[()]|[^\s();]+")
 
 
@@ -96,6 +99,8 @@ def read_expression(text: str, source: str) -> tuple[Place, Form]:
         if whole is not None:
             place.fail(offset, f"found '{token}' after the end of the definition")
         if token == "(":
+            if len(stack) == DEEPEST:
+                place.fail(offset, f"brackets are nested more than {DEEPEST} deep")
             stack.append(Form([], offset))
         elif token == ")":
             if not stack:

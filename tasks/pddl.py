@@ -372,9 +372,11 @@ class _DomainReader:
                 f"preconditions but has {len(chosen)}",
             )
         variables = [variable for variable, _ in parameters]
-        arguments = tuple(
-            variables.index(word) for word in self.place.words(chosen[0].rest, "a variable")
-        )
+        words = self.place.words(chosen[0].rest, "a variable")
+        for word in words:
+            if word not in variables:
+                self.place.fail(word, f"an action's arguments must be parameters, not '{word}'")
+        arguments = tuple(variables.index(word) for word in words)
         return Operator(name, parameters, precondition, effect, chosen[0].head, arguments)
 
     def _walk(self, form: Form, variables: TypedNames, effect: bool) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.domains import get_domain
 from tasks.errors import TaskError
 from tasks.pddl import problem_text, read_domain, read_problem
+from tasks.standard_pddl import standard_domain
 
 DOMAIN = """(define (domain toy)
   (:requirements :typing)
@@ -95,6 +100,7 @@ def test_errors_in_a_problem_name_file_and_line(
         ("(near ?p ?q))", "(nearby ?p ?q))", 9, "'nearby' is not a predicate"),
         ("(at ?x ?q)))", "(at ?x ?z)))", 10, "'?z' is neither a parameter nor a constant"),
         ("(not (at ?x ?p))", "(not (at ?x))", 10, "'at' takes 2 arguments but got 1"),
+        ("(go ?x ?q)", "(go ?x home)", 9, "arguments must be parameters, not 'home'"),
         (":actions go)", ":actions fly)", 1, "action 'fly' of (:actions ...) is not a predicate"),
         ("(go ?x ?q) ", "", 7, "must have exactly one action"),
         ("(:types", "(:kinds", 3, "unknown section ':kinds'"),
@@ -106,6 +112,50 @@ def test_errors_in_a_domain_name_file_and_line(old: str, new: str, line: int, me
         read_domain(DOMAIN.replace(old, new), "toy.pddl")
     assert str(caught.value).startswith(f"toy.pddl:{line}: ")
     assert message in str(caught.value)
+
+
+TOKEN = re.compile(r"[()]|[^\s();]+")
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    st.booleans(),
+    st.lists(
+        st.tuples(st.integers(0, 200), st.sampled_from(["drop", "double", "swap", "word"])),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from(["(", ")", "-", "?", "and", "not", "-x", ":init", "either", "=", "object"]),
+)
+def test_a_damaged_text_reads_or_fails_with_its_line(
+    damage_domain: bool, damages: list[tuple[int, str]], word: str
+) -> None:
+    text = DOMAIN if damage_domain else PROBLEM
+    tokens = TOKEN.findall("\n".join(line.partition(";")[0] for line in text.splitlines()))
+    for place, kind in damages:
+        at = place % len(tokens)
+        if kind == "drop":
+            del tokens[at]
+        elif kind == "double":
+            tokens.insert(at, tokens[at])
+        elif kind == "swap":
+            tokens[at], tokens[at - 1] = tokens[at - 1], tokens[at]
+        else:
+            tokens[at] = word
+    damaged = "; (:actions go)\n" * damage_domain + "\n".join(tokens)
+    try:
+        if damage_domain:
+            standard_domain(read_domain(damaged, "f.pddl"))
+        else:
+            domain = read_domain(DOMAIN, "toy.pddl")
+            problem_text(read_problem(damaged, "f.pddl", domain), domain)
+    except TaskError as error:
+        assert re.match(r"f\.pddl:\d+: \S", str(error))  # noqa: PT017
+
+
+def test_brackets_without_end() -> None:
+    with pytest.raises(TaskError, match=r"deep\.pddl:1: brackets are nested more than 100 deep"):
+        read_domain("(" * 100_000, "deep.pddl")
 
 
 def test_an_empty_text_is_an_error() -> None:
