@@ -14,9 +14,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import ray
 import torch
@@ -28,6 +29,15 @@ from learner.learner import LearnerService, LearnerSetting, LearnerStatus, Versi
 from shared_memory.connection import connect
 from tasks.domains import get_domain
 from tasks.rendering import Rendering
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def _watched(method: _Method) -> _Method:
+    """Answered on a thread of its own, beside `stop`."""
+    decorate: Callable[[_Method], _Method] = ray.method(concurrency_group="watch")
+    return decorate(method)
+
 
 LearnerPhase = Literal["new", "starting", "running", "ended", "failed"]
 
@@ -72,7 +82,7 @@ class LearnerActor:
             self._began = time.monotonic()
             self._thread.start()
 
-    @ray.method(concurrency_group="watch")
+    @_watched
     def status(self) -> ActorStatus:
         """How it goes; answered at once."""
         return ActorStatus(
@@ -85,19 +95,19 @@ class LearnerActor:
             user_error=isinstance(self._failure, NesyprError),
         )
 
-    @ray.method(concurrency_group="watch")
+    @_watched
     def versions(self, after: int) -> tuple[VersionReport, ...]:
         """Reports of the versions past `after`; answered at once."""
         return () if self._service is None else self._service.versions(after)
 
-    @ray.method(concurrency_group="watch")
+    @_watched
     def allow(self, ceiling: int | None) -> None:
         """Allow versions up to `ceiling` (None: all; 0 until this is called)."""
         self._ceiling = ceiling
         if self._service is not None:
             self._service.allow(ceiling)
 
-    @ray.method(concurrency_group="watch")
+    @_watched
     def checkpoint(self) -> None:
         """Have a checkpoint written soon."""
         if self._service is not None:

@@ -21,6 +21,7 @@ import pymimir
 from pymimir.advanced.datasets import StateSpace, StateSpaceOptions, StateSpaceSampler
 
 from learner.errors import LearnerError
+from learner.planning_domain import planning_text
 from tasks.domains import Domain
 from tasks.errors import TaskError
 from tasks.silence import silent_stdout
@@ -92,7 +93,7 @@ class MimirPlanner:
         self._canonical = canonical and planner == "mimir-astar"
         with silent_stdout():
             try:
-                self._domain = pymimir.Domain(domain.standard_text)
+                self._domain = pymimir.Domain(planning_text(domain.definition))
             except RuntimeError as error:
                 raise LearnerError(
                     f"Mimir cannot read domain '{domain.name}': {_first_line(error)}"

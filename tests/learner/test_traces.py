@@ -1,0 +1,87 @@
+import pytest
+
+from configs.schema import RenderingConfig
+from learner.planners import MimirPlanner, PlanLimits, PlanOutcome
+from learner.traces import objects_in_order, teach
+from tasks.domains import get_domain
+from tasks.rendering import Rendering
+from tasks.simulators import make_simulator
+
+
+def parts(name="blocks", **rendering):
+    domain = get_domain(name)
+    return (
+        domain,
+        make_simulator(domain),
+        Rendering([domain], RenderingConfig(**rendering)),
+        MimirPlanner(domain),
+    )
+
+
+@pytest.mark.parametrize("observation", ["none", "changes", "state"])
+def test_a_trace_replays_in_the_simulator(observation):
+    domain, simulator, rendering, planner = parts(observation=observation)
+    for seed in range(5):
+        task = domain.draw({"blocks": (2, 4)}, seed)
+        outcome, trace = teach(task, planner, simulator, rendering, PlanLimits())
+        if outcome.cost == 0:
+            assert trace is None
+            continue
+        assert trace is not None
+        assert len(trace.actions) == len(trace.observations) == outcome.cost
+        assert trace.observations[0] == ""
+        words = set(rendering.vocabulary)
+        text = " ".join((trace.prompt, *trace.observations, *trace.actions))
+        assert set(text.split()) <= words
+        simulator.reset(task)
+        naming = rendering.naming(simulator, int(task.digest[:8], 16))
+        for number, (seen, text) in enumerate(zip(trace.observations, trace.actions)):
+            assert (seen != "") == (observation != "none" and number > 0)
+            action = rendering.parse_action(text, naming)
+            assert action is not None
+            assert simulator.step(action)
+        assert simulator.solved
+
+
+def test_the_same_task_gives_the_same_trace():
+    domain, simulator, rendering, planner = parts("gripper")
+    task = domain.draw({"balls": (3, 3)}, 3)
+    first = teach(task, planner, simulator, rendering, PlanLimits())[1]
+    second = teach(task, planner, simulator, rendering, PlanLimits())[1]
+    assert first == second
+
+
+def test_objects_come_in_the_order_of_the_prompt():
+    domain, simulator, rendering, _ = parts("ferry")
+    simulator.reset(domain.draw({"cars": (2, 2), "locations": (4, 4)}, 1))
+    naming = rendering.naming(simulator, 1)
+    prompt = rendering.prompt(simulator, naming)
+    order = objects_in_order(simulator, naming, prompt)
+    assert sorted(order) == sorted(name for name, _ in simulator.objects)
+    words = prompt.split()
+    shown = [words.index(naming.word[name]) for name in order if naming.word[name] in words]
+    assert shown == sorted(shown)
+
+
+class Liar:
+    name = "liar"
+
+    def __init__(self, plan):
+        self.given = plan
+
+    def plan(self, task, limits, objects=()):
+        return PlanOutcome("solved", self.given, optimal=True)
+
+
+def test_a_plan_that_the_simulator_refutes_is_an_error():
+    domain, simulator, rendering, planner = parts()
+    task = next(
+        t for t in (domain.draw({"blocks": (4, 4)}, s) for s in range(20))
+        if planner.plan(t, PlanLimits()).cost > 2
+    )  # fmt: skip
+    good = planner.plan(task, PlanLimits()).plan
+    for plan, what in (((("stack", "b1", "b1"),), "refused"), (good[:-1], "goal does not hold")):
+        outcome, trace = teach(task, Liar(plan), simulator, rendering, PlanLimits())
+        assert outcome.status == "error"
+        assert what in outcome.reason
+        assert trace is None
