@@ -76,11 +76,6 @@ class MemoryConfig(Section):
     width: Positive = Field(64, description="D_m")
     layer: Positive = Field(2, description="Layers below the memory.")
     heads: Positive = 4
-    route: Literal["bottleneck", "open"] = Field(
-        "bottleneck",
-        description="bottleneck: above the memory, tokens know the prompt only through R; "
-        "open: they keep what the layers below computed.",
-    )
 
 
 class BookConfig(Section):

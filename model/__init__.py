@@ -1,0 +1,24 @@
+"""The small LM with working memory and procedure-book: training pass, decoding, saving."""
+
+from model.batches import EncodedTrace, TraceBatch, collate
+from model.decoding import DecodingEngine, Reading
+from model.errors import ModelError
+from model.procedure_lm import Losses, ProcedureLM
+from model.saving import from_bytes, load, save, to_bytes
+from model.tokenizer import WordTokenizer
+
+__all__ = [
+    "DecodingEngine",
+    "EncodedTrace",
+    "Losses",
+    "ModelError",
+    "ProcedureLM",
+    "Reading",
+    "TraceBatch",
+    "WordTokenizer",
+    "collate",
+    "from_bytes",
+    "load",
+    "save",
+    "to_bytes",
+]

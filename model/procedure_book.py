@@ -1,0 +1,204 @@
+"""The procedure-book C: K codes of width d that procedures are composed of.
+
+Vector quantisation with exponential moving averages (VQ-VAE, arXiv:1711.00937, appendix A.1), as
+NeSyPr uses it. A code that no chunk has chosen for long is revived; revival resets its count and
+sum as well as its vector, or the averages would pull it back in the same pass.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from configs.schema import BookConfig
+
+RESERVOIR = 4096
+"""Chunks kept, uniformly over all that were ever seen, to revive dead codes from."""
+
+KMEANS_ROUNDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BookStatistics:
+    """How the book was used over a window of training decisions (metrics of the method, §4)."""
+
+    decisions: int
+    used: int  # codes chosen at least once
+    dead: int  # codes never chosen: used + dead = K
+    perplexity: float  # exp(-Σ p log p) of the codes chosen
+    quantisation_error: float  # Σ‖M_j - R_j‖² / Σ‖M_j‖²
+    revived: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """A batch of memories, chunk by chunk, and the codes they were given."""
+
+    procedure: Tensor  # (S, n, d) with a straight-through gradient
+    codes: Tensor  # (S, n) int64
+    commitment: Tensor  # () mean ‖M - sg(R)‖²
+
+
+class ProcedureBook(nn.Module):
+    """K codes and their moving averages. `version` is the book version being trained.
+
+    Until `ready` (k-means start after the warm-up) memories pass through unquantised, and so they
+    always do with `quantised: false` (an ablation).
+    """
+
+    codes: Tensor
+    counts: Tensor
+    sums: Tensor
+    idle: Tensor
+    born: Tensor
+    mean: Tensor
+    ready: Tensor
+    steps: Tensor
+    reservoir: Tensor
+    reservoir_seen: Tensor
+
+    def __init__(self, config: BookConfig, chunks: int) -> None:
+        super().__init__()
+        K, d = config.codes, config.width
+        self.config = config
+        self.version = 0
+        self.generator = torch.Generator().manual_seed(0)
+        self.register_buffer("codes", torch.zeros(K, d))
+        self.register_buffer("counts", torch.zeros(K))
+        self.register_buffer("sums", torch.zeros(K, d))
+        self.register_buffer("idle", torch.zeros(K, dtype=torch.int64))  # steps without use
+        self.register_buffer("born", torch.zeros(K, dtype=torch.int64))  # version of last revival
+        self.register_buffer("mean", torch.zeros(chunks, d))  # running mean of procedures
+        self.register_buffer("ready", torch.zeros(1, dtype=torch.bool))
+        self.register_buffer("steps", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("reservoir", torch.zeros(RESERVOIR, d))
+        self.register_buffer("reservoir_seen", torch.zeros(1, dtype=torch.int64))
+        self.start_window()
+
+    def start_window(self) -> None:
+        """Begin a new window of usage statistics."""
+        self._usage = torch.zeros(self.config.codes, dtype=torch.int64)
+        self._error = self._energy = 0.0
+        self._decisions = self._revived = 0
+
+    def statistics(self) -> BookStatistics:
+        """Usage since `start_window`."""
+        usage = self._usage.double()
+        used = int((usage > 0).sum())
+        share = usage[usage > 0] / usage.sum().clamp(min=1)
+        perplexity = float(torch.exp(-(share * share.log()).sum())) if used else 0.0
+        return BookStatistics(
+            self._decisions,
+            used,
+            self.config.codes - used,
+            perplexity,
+            self._error / self._energy if self._energy else 0.0,
+            self._revived,
+        )
+
+    @property
+    def active(self) -> bool:
+        """Whether memories are quantised now."""
+        return self.config.quantised and bool(self.ready)
+
+    def nearest(self, chunks: Tensor) -> Tensor:
+        """argmin_k ‖M_j - C_k‖²: (…, d) → (…) int64."""
+        distance = (self.codes * self.codes).sum(1) - 2 * chunks @ self.codes.T  # (…, K)
+        return distance.argmin(-1)
+
+    def forward(self, memory: Tensor) -> Quantised:
+        """Quantise (S, n, d); in training mode also move the codes."""
+        chunks = memory.detach()
+        if self.training:
+            self._keep(chunks.reshape(-1, self.config.width))
+            self._start_if_due()
+        codes = self.nearest(chunks)  # (S, n)
+        if not self.active:
+            if self.training:
+                self._follow_mean(chunks)
+            return Quantised(memory, codes, memory.new_zeros(()))
+        vectors = self.codes[codes]  # (S, n, d)
+        commitment = (memory - vectors).square().mean()
+        if self.training:
+            self._follow_mean(vectors)
+            self._count(chunks, vectors, codes)
+            self._move(chunks.reshape(-1, self.config.width), codes.reshape(-1))
+        return Quantised(memory + (vectors - chunks), codes, commitment)
+
+    @torch.no_grad()
+    def _start_if_due(self) -> None:
+        """Count a step; after the warm-up place the codes by k-means on the reservoir."""
+        self.steps += 1
+        due = int(self.steps) > self.config.warmup_steps
+        filled = min(int(self.reservoir_seen), RESERVOIR)
+        if self.active or not self.config.quantised or not due or filled < self.config.codes:
+            return
+        data, K = self.reservoir[:filled], self.config.codes
+        codes = data[torch.randperm(filled, generator=self.generator)[:K]].clone()
+        for _ in range(KMEANS_ROUNDS):
+            chosen = torch.cdist(data, codes).argmin(1)
+            count = torch.bincount(chosen, minlength=K)
+            total = torch.zeros_like(codes).index_add_(0, chosen, data)
+            empty = count == 0
+            codes = total / count.clamp(min=1)[:, None]
+            codes[empty] = self._draw(int(empty.sum()), data)
+        self.codes.copy_(codes)
+        self.counts.fill_(1.0)
+        self.sums.copy_(codes)
+        self.born.fill_(self.version)
+        self.ready.fill_(True)
+
+    @torch.no_grad()
+    def _follow_mean(self, procedures: Tensor) -> None:
+        self.mean.lerp_(procedures.mean(0), 1 - self.config.decay)
+
+    @torch.no_grad()
+    def _count(self, chunks: Tensor, vectors: Tensor, codes: Tensor) -> None:
+        self._usage += torch.bincount(codes.reshape(-1), minlength=self.config.codes).cpu()
+        self._error += float((chunks - vectors).square().sum())
+        self._energy += float(chunks.square().sum())
+        self._decisions += len(chunks)
+
+    @torch.no_grad()
+    def _move(self, chunks: Tensor, chosen: Tensor) -> None:
+        """Moving averages of counts and sums, then revival of dead codes."""
+        step = 1 - self.config.decay
+        count = torch.bincount(chosen, minlength=self.config.codes)
+        total = torch.zeros_like(self.sums).index_add_(0, chosen, chunks)
+        self.counts.mul_(self.config.decay).add_(count, alpha=step)
+        self.sums.mul_(self.config.decay).add_(total, alpha=step)
+        alive = self.counts > 1e-5
+        self.codes[alive] = self.sums[alive] / self.counts[alive, None]
+        self.idle.add_(1)
+        self.idle[count > 0] = 0
+        if self.config.revival == "off":
+            return
+        dead = self.idle > self.config.dead_after
+        number = int(dead.sum())
+        if number == 0:
+            return
+        filled = min(int(self.reservoir_seen), RESERVOIR)
+        source = chunks if self.config.revival == "batch" else self.reservoir[:filled]
+        fresh = self._draw(number, source)
+        self.codes[dead], self.sums[dead], self.counts[dead] = fresh, fresh, 1.0
+        self.idle[dead] = 0
+        self.born[dead] = self.version
+        self._revived += number
+
+    def _draw(self, number: int, source: Tensor) -> Tensor:
+        """`number` random rows of `source`."""
+        return source[torch.randint(len(source), (number,), generator=self.generator)]
+
+    @torch.no_grad()
+    def _keep(self, chunks: Tensor) -> None:
+        """Reservoir sampling of a few chunks of every batch (Vitter's algorithm R)."""
+        few = chunks[torch.randint(len(chunks), (64,), generator=self.generator)]
+        seen = int(self.reservoir_seen)
+        order = seen + torch.arange(len(few))
+        place = (torch.rand(len(few), generator=self.generator) * (order + 1)).long()
+        place = torch.where(order < RESERVOIR, order, place)
+        kept = place < RESERVOIR
+        self.reservoir[place[kept]] = few[kept]
+        self.reservoir_seen += len(few)

@@ -1,0 +1,101 @@
+"""The small LM with working memory M and procedure-book C (NeSyPr, phase 1).
+
+The layers below the memory read the whole sequence. At every decision they write M, which is cut
+into n chunks and quantised to the procedure R. The layers above see nothing but the action's own
+tokens and R: what the answer knows of the task, the book let through. So memory cannot be
+bypassed (ours; with the prompt visible above, a network trained from nothing ignored R).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from configs.schema import ModelConfig
+from model.backbone import Backbone
+from model.batches import TraceBatch
+from model.procedure_book import ProcedureBook, Quantised
+from model.tokenizer import WordTokenizer
+from model.working_memory import MemoryRead, MemoryWrite
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What a training pass returns; `total` is the one to differentiate."""
+
+    total: Tensor  # () cross-entropy + β · commitment
+    cross_entropy: Tensor  # () mean over answer tokens
+    commitment: Tensor  # ()
+    exact: Tensor  # () share of decisions whose every token was the most likely one
+
+
+class ProcedureLM(nn.Module):
+    """Below, memory, book, above. Made from a configuration and a vocabulary."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        vocabulary: Sequence[str],
+        interchangeable: Sequence[Sequence[str]] = (),
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = WordTokenizer(vocabulary)
+        self.interchangeable = tuple(tuple(group) for group in interchangeable)
+        self.chunks = config.memory.slots * config.memory.width // config.book.width  # n
+        self.backbone = Backbone(config, len(self.tokenizer))
+        self.memory_write = MemoryWrite(config)
+        self.book = ProcedureBook(config.book, self.chunks)
+        self.memory_reads = nn.ModuleList(
+            MemoryRead(config, self.chunks) for _ in self.backbone.above
+        )
+
+    @property
+    def parameter_count(self) -> int:
+        """Trained numbers, the book's K·d included."""
+        return sum(weight.numel() for weight in self.parameters()) + self.book.codes.numel()
+
+    @property
+    def reads(self) -> list[MemoryRead]:
+        """The reading of each layer above the memory."""
+        return [read for read in self.memory_reads if isinstance(read, MemoryRead)]
+
+    def quantise(self, memory: Tensor) -> Quantised:
+        """Cut M (S, N, D_m) into n chunks and replace each by its nearest code."""
+        chunks = memory.reshape(len(memory), self.chunks, self.config.book.width)  # (S, n, d)
+        quantised: Quantised = self.book(chunks)
+        return quantised
+
+    def forward(self, batch: TraceBatch) -> Losses:
+        """One pass over B traces supervises their S decisions."""
+        memory, _ = self.write_batch(batch)
+        quantised = self.quantise(memory)
+        logits = self.answer(batch.inputs, quantised.procedure)  # (S, L, V)
+        cross_entropy = functional.cross_entropy(logits[batch.mask], batch.targets[batch.mask])
+        total = cross_entropy + self.config.book.commitment * quantised.commitment
+        right = (logits.detach().argmax(-1) == batch.targets) | ~batch.mask  # (S, L)
+        exact = right.all(1).float().mean()
+        return Losses(total, cross_entropy.detach(), quantised.commitment.detach(), exact)
+
+    def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
+        """The memory M (S, N, D_m) of every decision, and the hidden states below (B, T, D)."""
+        hidden = self.backbone.run_below(batch.tokens)  # (B, T, D)
+        keys, values = self.memory_write.keys_values(hidden)  # (B, T, D_m)
+        places = torch.arange(batch.tokens.shape[1], device=hidden.device)
+        mask = places <= batch.position[:, None]  # (S, T)
+        decision = hidden[batch.row, batch.position]  # (S, D)
+        return self.memory_write(decision, keys[batch.row], values[batch.row], mask), hidden
+
+    def answer(self, inputs: Tensor, procedure: Tensor) -> Tensor:
+        """Logits (S, L, V) of an action's tokens given its first ones (S, L) and R (S, n, d)."""
+        hidden = self.backbone.embed(inputs)  # (S, L, D)
+        positions = torch.arange(inputs.shape[1], device=inputs.device)[None]
+        rotary = self.backbone.rotary(hidden, positions)
+        for index, read in zip(self.backbone.above, self.reads, strict=True):
+            keys, values = read.keys_values(procedure)
+            hidden = self.backbone.layer(index, read(hidden, keys, values), rotary)
+        return self.backbone.logits(hidden)
