@@ -24,7 +24,10 @@ MOST_POINTS = 400
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Points of one line. x is tasks done (or phases, for probes)."""
+    """Points of one line. x is tasks done (or phases, for probes).
+
+    A dashed line goes with the solid one before it and has its colour.
+    """
 
     name: str
     x: tuple[float, ...]
@@ -117,8 +120,8 @@ class CurveBuilder:
                 "entries",
                 [
                     ("entries success", "M+", False),
-                    ("entries failure", "M-", False),
                     ("unique success", "M+ distinct", True),
+                    ("entries failure", "M-", False),
                     ("unique failure", "M- distinct", True),
                 ],
             ),

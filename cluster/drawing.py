@@ -32,11 +32,13 @@ def draw(chart: Chart, salt: str) -> str:
         **dict.fromkeys(INKED, INK),
     }
     with rc_context(settings):
-        figure = Figure(figsize=(4.8, 2.9), layout="constrained")
+        figure = Figure(figsize=(4.8, 3.1), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
+        solid = -1
         for place, curve in enumerate(chart.curves):
-            colour = COLOURS[place % len(COLOURS)]
+            solid += not curve.dashed
+            colour = COLOURS[solid % len(COLOURS)]
             if curve.low:
                 below = [y - low for y, low in zip(curve.y, curve.low)]
                 above = [high - y for y, high in zip(curve.y, curve.high)]
@@ -68,7 +70,7 @@ def draw(chart: Chart, salt: str) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         axes.patch.set_alpha(0.0)
         if len(chart.curves) > 1:
-            axes.legend(fontsize=8, frameon=False, ncols=2)
+            figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=4)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()

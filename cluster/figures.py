@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from math import sqrt
 
 from cluster.machine import hardware, library_versions
 from cluster.measures import measure, pooled
@@ -19,7 +18,6 @@ from cluster.observer import (
     Alarm,
     BankMeasured,
     EpisodeFinished,
-    Estimate,
     Event,
     PhaseFinished,
     PhaseStarted,
@@ -49,62 +47,6 @@ from cluster.summary import (
     Summary,
 )
 from tasks.metrics import Attempt
-
-Z = 1.959963984540054
-"""The normal quantile of a 95 % interval."""
-
-
-def proportion(successes: float, count: int) -> Estimate:
-    """A share with its Wilson interval; (0, 0, 1) of nothing."""
-    if count == 0:
-        return Estimate(value=0.0, low=0.0, high=1.0)
-    share = successes / count
-    centre = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    half = Z / (1 + Z * Z / count) * sqrt(share * (1 - share) / count + (Z / (2 * count)) ** 2)
-    return Estimate(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
-
-
-@dataclass(slots=True)
-class Mean:
-    """A running mean of values in [0, 1] with a normal interval."""
-
-    count: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-
-    def add(self, value: float) -> None:
-        """Count a value."""
-        self.count += 1
-        self.total += value
-        self.squares += value * value
-
-    def plus(self, other: Mean) -> Mean:
-        """The mean over both samples."""
-        return Mean(
-            self.count + other.count, self.total + other.total, self.squares + other.squares
-        )
-
-    @property
-    def value(self) -> float:
-        """The mean, 0 of nothing."""
-        return self.total / self.count if self.count else 0.0
-
-    @property
-    def error(self) -> float:
-        """The standard error of the mean."""
-        if self.count < 2:
-            return 0.5
-        variance = max(0.0, self.squares - self.total * self.value) / (self.count - 1)
-        return sqrt(variance / self.count)
-
-    def estimate(self) -> Estimate:
-        """The mean with its interval, cut to [0, 1]."""
-        return _interval(self.value, self.error)
-
-
-def _interval(value: float, error: float) -> Estimate:
-    return Estimate(value=value, low=max(0.0, value - Z * error), high=min(1.0, value + Z * error))
-
 
 SUMS = (
     "episodes",

@@ -28,7 +28,8 @@ h1 { font-size: 1.5rem; margin: 0.5rem 0; } h2 { font-size: 1.15rem; margin: 1.7
 p { margin: 0.3rem 0; } .soft, figcaption p { color: var(--soft); }
 .grid { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
-.facts { display: grid; gap: 0.75rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
+.facts { display: grid; gap: 0.75rem; margin-top: 1rem;
+  grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
 .fact, figure { background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 .fact { padding: 0.5rem 0.75rem; } .fact b { display: block; font-size: 1.3rem; }
 figure { margin: 0; padding: 0.75rem; } figcaption { font-weight: 600; }
@@ -38,7 +39,7 @@ svg text { font-family: system-ui, sans-serif; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9rem; }
 th, td { padding: 0.3rem 0.7rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; } th:first-child, td:first-child { text-align: left; }
-.problem { border-left: 4px solid #c0504d; padding-left: 0.75rem; }
+.problem { border-left: 4px solid #c0504d; padding-left: 0.75rem; margin: 0.75rem 0; }
 """
 
 
