@@ -72,7 +72,7 @@ class Policy:
         self.version = version
         self.config = config
         self.engine = DecodingEngine(model, config.episodes, model.config.max_tokens)
-        quantised = model.config.book.quantised  # without codes there is nothing to look up
+        quantised = model.book.active  # without codes there is nothing to look up
         self.replica = replica if config.banks != "none" and quantised else None
         self._min_version = version - max_version_lag
         book = model.book

@@ -68,8 +68,8 @@ class FinishedEpisode:
 
 
 @dataclass(slots=True)
-class _Running:
-    """A slot's episode."""
+class RunningEpisode:
+    """An episode that goes on: its simulator, names, and text so far."""
 
     assignment: Assignment
     simulator: Simulator
@@ -130,7 +130,7 @@ class Rollout:
         """
         waiting = list(reversed(assignments))
         free = list(reversed(range(policy.config.episodes)))
-        running: dict[int, _Running] = {}
+        running: dict[int, RunningEpisode] = {}
         while waiting or running:
             yield from self._refill(policy, waiting, free, running)
             if running:
@@ -143,14 +143,14 @@ class Rollout:
         policy: Policy,
         waiting: list[Assignment],
         free: list[int],
-        running: dict[int, _Running],
+        running: dict[int, RunningEpisode],
     ) -> Iterator[FinishedEpisode]:
         """Put waiting tasks into free slots and feed their prompts to the model."""
         began = time.perf_counter()
         slots: list[int] = []
         ended: list[FinishedEpisode] = []
         while waiting and free:
-            episode = self._start(waiting.pop())
+            episode = self.begin(waiting.pop())
             if episode.simulator.solved:
                 ended.append(self._end(episode, "solved"))
             elif len(episode.tokens) + 2 > policy.model.config.max_tokens:
@@ -168,7 +168,7 @@ class Rollout:
         self,
         policy: Policy,
         free: list[int],
-        running: dict[int, _Running],
+        running: dict[int, RunningEpisode],
         restrict: bool,
         shuffle: Shuffle,
     ) -> Iterator[FinishedEpisode]:
@@ -180,7 +180,7 @@ class Rollout:
             allowed = []
             for slot in sorted(running):
                 episode = running[slot]
-                words = self._applicable(episode)
+                words = self.allowed_answers(episode)
                 if words:
                     allowed.append([self.tokenizer.encode(text) for text in words])
                 else:
@@ -243,7 +243,7 @@ class Rollout:
         yield from ended
 
     def _ending(
-        self, episode: _Running, action: Action | None, accepted: bool, max_tokens: int
+        self, episode: RunningEpisode, action: Action | None, accepted: bool, max_tokens: int
     ) -> str | None:
         """Why the episode is over; None if it goes on."""
         if episode.simulator.solved:
@@ -256,7 +256,7 @@ class Rollout:
             return "too long"
         return None
 
-    def _start(self, assignment: Assignment) -> _Running:
+    def begin(self, assignment: Assignment) -> RunningEpisode:
         """Reset a simulator to the task and render its prompt."""
         domain = assignment.task.domain
         idle = self._idle.setdefault(domain, [])
@@ -264,9 +264,9 @@ class Rollout:
         simulator.reset(assignment.task)
         naming = self.rendering.naming(simulator, naming_seed(self.seed, assignment))
         tokens = self.tokenizer.encode(self.rendering.prompt(simulator, naming))
-        return _Running(assignment, simulator, naming, tokens, time.perf_counter())
+        return RunningEpisode(assignment, simulator, naming, tokens, time.perf_counter())
 
-    def _end(self, episode: _Running, ending: str) -> FinishedEpisode:
+    def _end(self, episode: RunningEpisode, ending: str) -> FinishedEpisode:
         """Give the simulator back and say how the episode went."""
         met, conditions = episode.simulator.goal_conditions()
         success = episode.simulator.solved
@@ -286,7 +286,7 @@ class Rollout:
             ending=ending,
         )
 
-    def _applicable(self, episode: _Running) -> list[str]:
+    def allowed_answers(self, episode: RunningEpisode) -> list[str]:
         """The applicable actions as text, in the episode's names."""
         return [
             self.rendering.action(action, episode.naming)

@@ -106,7 +106,7 @@ class ActorService:
         self._acting = acting
         self._max_version_lag = shared_memory.bank.max_version_lag
         self._bank = Bank(connection, run, shared_memory.bank)
-        self._replica = BankReplica(connection, run, tuple(domains), shared_memory)
+        self._replica = BankReplica(connection, run, tuple(domains), shared_memory.bank)
         self._weights = PublishedWeights(connection, run)
         self._policy: Policy | None = None
         self._on_progress = on_progress

@@ -76,8 +76,19 @@ class StreamOpened:
     limit: int
 
 
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """The run is ending: give out nothing more, whatever happens."""
+
+
 Event: TypeAlias = (
-    ActorReady | ActorLost | LeaseReturned | EpisodeReported | VersionSeen | StreamOpened
+    ActorReady
+    | ActorLost
+    | LeaseReturned
+    | EpisodeReported
+    | VersionSeen
+    | StreamOpened
+    | StreamClosed
 )
 
 
@@ -130,6 +141,7 @@ class Dispatcher:
         self.doubled = 0  # reported more than once; counted once
         self._position = 0
         self._limit = 0
+        self._closed = False
         self._next_episode = 0
         self._failed: set[int] = set()
         self._in_flight: dict[int, tuple[int, int]] = {}  # episode → (task, version when issued)
@@ -203,6 +215,8 @@ class Dispatcher:
                 self.version = max(self.version, version)
             case StreamOpened(limit):
                 self._limit = min(self.tasks, max(self._limit, limit))
+            case StreamClosed():
+                self._closed = True
         issues = self._issue()
         self.check()
         return issues
@@ -296,7 +310,7 @@ class Dispatcher:
 
     def _issue(self) -> list[Issue]:
         issues: list[Issue] = []
-        while self._idle:
+        while self._idle and not self._closed:
             tasks = self._next_tasks(min(self.capacity, self.request_tasks))
             if not tasks:
                 break

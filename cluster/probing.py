@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from actors.policy import Shuffle
 from actors.rollout import Assignment
 from actors.service import ProbeOutcome, ProbeReport
-from cluster.figures import Mean, proportion
+from cluster.measures import measure
 from cluster.observer import Probed, ProbeMode
+from tasks.metrics import Attempt
 from tasks.task import Task
 
 PROBE = -1
@@ -128,29 +129,28 @@ def probed(
 ) -> Probed:
     """CSR, CGC, Exe and SPL of some held-out tasks. SPL is None unless every solved task's plan
     length is known."""
-    conditions, weighted = Mean(), Mean()
-    known = True
-    for outcome in outcomes:
-        conditions.add(outcome.conditions_met / max(1, outcome.conditions))
-        length = plan_lengths.get(outcome.digest)
-        if not outcome.success:
-            weighted.add(0.0)
-        elif length is None:
-            known = False
-        else:
-            weighted.add(length / max(length, outcome.steps, 1))
+    attempts = [
+        Attempt(
+            success=outcome.success,
+            conditions_met=outcome.conditions_met,
+            conditions=outcome.conditions,
+            emitted=outcome.steps,
+            accepted=outcome.accepted,
+            plan_length=plan_lengths.get(outcome.digest),
+        )
+        for outcome in outcomes
+    ]
+    known = all(a.plan_length is not None for a in attempts if a.success)
+    found = measure(attempts)
     return Probed(
         phase=phase,
         after_phase=after_phase,
         mode=mode,
         version=version,
         tasks=len(outcomes),
-        csr=proportion(sum(outcome.success for outcome in outcomes), len(outcomes)),
-        cgc=conditions.estimate(),
-        exe=proportion(
-            sum(outcome.accepted for outcome in outcomes),
-            sum(outcome.steps for outcome in outcomes),
-        ),
-        spl=weighted.estimate() if known else None,
+        csr=found.csr,
+        cgc=found.cgc,
+        exe=found.exe,
+        spl=found.spl if known else None,
         seconds=seconds,
     )

@@ -51,6 +51,10 @@ class Supervisor:
         if self._requests.pop(worker, None) is not None:
             self._last_event = now
 
+    def closed(self, worker: str) -> None:
+        """The request is over, and that is no sign that the run got further (a mere look)."""
+        self._requests.pop(worker, None)
+
     def pulsed(self, worker: str, rounds: int, now: float) -> None:
         """The worker gave a sign of life; it counts if it got further since the last one."""
         request = self._requests.get(worker)
@@ -80,6 +84,10 @@ class Supervisor:
             )
             late.append(Overdue(worker, request.what, silent, sentence))
         return late
+
+    def quiet(self, now: float) -> float:
+        """Seconds since the run last got further."""
+        return now - self._last_event
 
     def stalled(self, now: float, waits: Iterable[str]) -> str | None:
         """A sentence that names who waits for whom, if nothing happened for too long.

@@ -1,0 +1,110 @@
+"""The closing account of a run: every episode and every procedure must be somewhere.
+
+The driver's own books (who was given what, what was reported), the totals that shared memory
+kept with every write, and what reading the banks back finds, are held against each other. Pure:
+the caller reads, this compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cluster.observer import Accounting
+
+
+@dataclass(frozen=True, slots=True)
+class DriverBooks:
+    """What the driver counted."""
+
+    submitted: int  # episodes given out
+    finished: int
+    failed: int  # lost with their actor
+    in_flight: int
+    doubled: int
+    procedures: int  # decisions of all finished episodes
+    plans_answered: int
+    traces_distilled: int
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBooks:
+    """What shared memory counted with each write, and what reading it back found."""
+
+    finished: int
+    doubled: int
+    submitted: int
+    admitted: int
+    duplicates: int
+    retired: int
+    requested: int
+    traced: int
+    entries_read: int
+    problems: tuple[str, ...]  # of reading the banks back
+
+
+def close(driver: DriverBooks, shared: SharedBooks) -> Accounting:
+    """Compare the books; `problems` has a sentence for each sum that does not close."""
+    problems = [
+        sentence
+        for found, expected, sentence in (
+            (
+                driver.finished + driver.failed + driver.in_flight,
+                driver.submitted,
+                f"{driver.submitted} episodes were started, but {driver.finished} finished + "
+                f"{driver.failed} failed + {driver.in_flight} in flight",
+            ),
+            (
+                driver.finished,
+                shared.finished,
+                f"the driver counted {driver.finished} finished episodes, shared memory "
+                f"{shared.finished}",
+            ),
+            (
+                driver.procedures,
+                shared.submitted,
+                f"finished episodes had {driver.procedures} procedures, but {shared.submitted} "
+                "were submitted to the banks",
+            ),
+            (
+                shared.admitted + shared.duplicates,
+                shared.submitted,
+                f"{shared.submitted} procedures were submitted, but {shared.admitted} admitted + "
+                f"{shared.duplicates} duplicates",
+            ),
+            (
+                shared.admitted - shared.retired,
+                shared.entries_read,
+                f"{shared.admitted} procedures admitted - {shared.retired} retired, but reading "
+                f"the banks back found {shared.entries_read} entries",
+            ),
+        )
+        if found != expected
+    ]
+    if driver.plans_answered > shared.requested:
+        problems.append(
+            f"{shared.requested} plans were asked for, but {driver.plans_answered} answered"
+        )
+    problems.extend(shared.problems)
+    return Accounting(
+        episodes_started=driver.submitted,
+        episodes_finished=driver.finished,
+        episodes_failed=driver.failed,
+        episodes_in_flight=driver.in_flight,
+        episodes_doubled=max(driver.doubled, shared.doubled),
+        procedures_submitted=shared.submitted,
+        procedures_admitted=shared.admitted,
+        procedures_duplicate=shared.duplicates,
+        procedures_retired=shared.retired,
+        bank_entries_read=shared.entries_read,
+        plans_requested=shared.requested,
+        plans_answered=driver.plans_answered,
+        traces_distilled=driver.traces_distilled,
+        closes=not problems,
+        problems=tuple(problems),
+    )
+
+
+def sentence(problems: Sequence[str]) -> str:
+    """The problems as one error message."""
+    return "the run's account does not close: " + "; ".join(problems)

@@ -1,0 +1,267 @@
+"""The driver's end of the learner: started, asked, paced, and replaced when it dies or hangs.
+
+The learner goes on from its last checkpoint by itself; versions only rise whatever happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from cluster.observer import VersionPublished
+from cluster.run_folder import RunFolder
+from cluster.supervisor import Supervisor
+from configs.errors import NesyprError
+from configs.schema import ModelConfig, RunConfig
+from learner.actor import ActorStatus, LearnerActor
+from learner.learner import LearnerSetting, VersionReport
+from tasks.stream import TaskStream
+
+ASK_EVERY_S = 0.5
+START_DEADLINE_S = 180.0
+MAX_DEATHS = 5
+"""Deaths without a new version in between, after which the run gives up."""
+
+
+class LearnerLinkError(NesyprError):
+    """The learner cannot be kept alive, or met an error that a restart would not mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerPlan:
+    """Everything that a learner is started with."""
+
+    setting: LearnerSetting
+    model: ModelConfig
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerVersion:
+    """A version is out; `published` makes its event, given the phase. A version of which the
+    learner kept no report (it died after publishing) has none."""
+
+    version: int
+    published: Callable[[int], VersionPublished] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerDown:
+    """The learner died or was killed; its replacement is on its way."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerComplaint:
+    """Something that a person should know, e.g. a damaged checkpoint that was passed over."""
+
+    sentence: str
+
+
+LearnerEvent = LearnerVersion | LearnerDown | LearnerComplaint
+
+
+def learner_setting(
+    config: RunConfig, run: str, url: str, stream: TaskStream, folder: RunFolder
+) -> LearnerPlan:
+    """What the learner of this run is started with."""
+    return LearnerPlan(
+        setting=LearnerSetting(
+            run=run,
+            seed=config.seed,
+            folder=folder.checkpoints / "learner",
+            domains=tuple(domain.name for domain in stream.domains),
+            simulator=config.stream.simulator,
+            rendering=config.rendering,
+            teacher=config.teacher,
+            distillation=config.distillation,
+            shared_memory=config.shared_memory,
+        ),
+        model=config.model,
+        url=url,
+    )
+
+
+class LearnerLink:
+    """One learner process. `poll` never waits."""
+
+    def __init__(
+        self,
+        plan: LearnerPlan,
+        request_deadline_s: float,
+        supervisor: Supervisor,
+        cpus: float = 1.0,
+    ) -> None:
+        self._plan = plan
+        self._deadline_s = request_deadline_s
+        self._supervisor = supervisor
+        self._cpus = cpus
+        self._ceiling: int | None = None
+        self._allowed: int | None = None
+        self._reported = -1
+        self._deaths = 0
+        self._complaints: set[str] = set()
+        self._stopped = False
+        self.expected = False
+        """Whether somebody waits for a version: a learner that does nothing then hangs."""
+        self.process = 0
+        self.parameters = 0
+        self.resident_mb = 0.0
+        self.doing = "starts"
+        self._start()
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return "the learner"
+
+    def allow(self, ceiling: int) -> None:
+        """Allow versions up to `ceiling`."""
+        self._ceiling = ceiling
+        if self._allowed != ceiling and not self._stopped:
+            self._handle.allow.remote(ceiling)
+            self._allowed = ceiling
+
+    def checkpoint(self) -> None:
+        """Have a checkpoint written soon."""
+        self._handle.checkpoint.remote()
+
+    def poll(self) -> list[LearnerEvent]:
+        """What is new. Kills and replaces a learner that is past its deadline.
+
+        Raises LearnerLinkError where it keeps dying, or failed with an error of the house.
+        """
+        now = time.monotonic()
+        if self._request is not None:
+            ready, _ = ray.wait([self._request], timeout=0)
+            if ready:
+                return self._collect(now)
+            late = [one for one in self._supervisor.overdue(now) if one.worker == self.name]
+            return [self._replace(late[0].sentence)] if late else []
+        if now - self._asked >= ASK_EVERY_S:
+            self._ask(now)
+        return []
+
+    def stop(self, deadline_s: float) -> None:
+        """Have it write its checkpoint and end; kill it where it has not by the deadline."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._supervisor.answered(self.name, time.monotonic())
+        request = self._handle.stop.remote(deadline_s)
+        ray.wait([request], timeout=deadline_s + 0.5)
+        ray.kill(self._handle, no_restart=True)
+
+    def _start(self) -> None:
+        plan = self._plan
+        self._handle: Any = LearnerActor.options(num_cpus=self._cpus).remote(
+            plan.setting, plan.model, plan.url
+        )
+        self._handle.start.remote()
+        self._allowed = None
+        self._up = False
+        self._request: Any = None
+        self._wanted_versions: Any = None
+        if self._ceiling is not None:
+            self.allow(self._ceiling)
+        self._ask(time.monotonic())
+
+    def _ask(self, now: float) -> None:
+        self._asked = now
+        self._wanted_versions = self._handle.versions.remote(self._reported)
+        self._request = self._handle.status.remote()
+        deadline = self._deadline_s if self._up else START_DEADLINE_S
+        self._supervisor.asked(self.name, "say how it goes", deadline, now)
+
+    def _collect(self, now: float) -> list[LearnerEvent]:
+        request, self._request = self._request, None
+        self._supervisor.closed(self.name)
+        try:
+            reports: tuple[VersionReport, ...] = ray.get(self._wanted_versions, timeout=10.0)
+            status: ActorStatus = ray.get(request, timeout=10.0)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            text = str(error).strip()
+            reason = text.splitlines()[0] if text else type(error).__name__
+            return [self._replace(f"the learner died: {reason}")]
+        self.process, self.resident_mb = status.process, status.resident_mb
+        if status.phase in ("failed", "ended"):
+            reason = status.failure or "its loop ended"
+            if status.user_error:
+                raise LearnerLinkError(f"the learner failed: {reason}")
+            return [self._replace(f"the learner failed: {reason}")]
+        if status.learner is None:
+            if status.seconds > START_DEADLINE_S:
+                return [self._replace(f"the learner is starting since {status.seconds:.0f} s")]
+            return []
+        learner = status.learner
+        self._up = True
+        self.parameters, self.doing = learner.parameters, learner.doing
+        events: list[LearnerEvent] = [
+            LearnerComplaint(sentence)
+            for sentence in learner.complaints
+            if sentence not in self._complaints
+        ]
+        self._complaints.update(learner.complaints)
+        for report in reports:
+            self._deaths = 0
+            self._reported = max(self._reported, report.version)
+            events.append(LearnerVersion(report.version, _published(report)))
+        if learner.version > self._reported and not reports:
+            self._reported = learner.version
+            events.append(LearnerVersion(learner.version, None))
+        hangs = learner.age_s > self._deadline_s
+        idles = self.expected and learner.progress_age_s > self._deadline_s
+        if hangs or idles:
+            silent = learner.age_s if hangs else learner.progress_age_s
+            return [
+                *events,
+                self._replace(
+                    f"the driver waits for the learner, which got no further for {silent:.0f} s "
+                    f"(it {learner.doing}): it is killed and goes on from its checkpoint"
+                ),
+            ]
+        return events
+
+    def _replace(self, sentence: str) -> LearnerDown:
+        self._deaths += 1
+        if self._deaths > MAX_DEATHS:
+            raise LearnerLinkError(
+                f"the learner died {self._deaths} times without a new version, the last time: "
+                f"{sentence}; see the logs in /tmp/ray/session_latest/logs"
+            )
+        ray.kill(self._handle, no_restart=True)
+        self._supervisor.closed(self.name)
+        self.process = 0
+        self._start()
+        return LearnerDown(sentence)
+
+
+def _published(report: VersionReport) -> Callable[[int], VersionPublished]:
+    made = report.round
+
+    def event(phase: int) -> VersionPublished:
+        return VersionPublished(
+            version=report.version,
+            phase=phase,
+            steps=made.steps,
+            loss=made.loss,
+            commitment=made.commitment,
+            learning_rate=made.learning_rate,
+            traces_new=report.traces_new,
+            traces_replayed=report.traces_replayed,
+            tokens=made.tokens,
+            seconds=made.seconds,
+            codes=made.codes,
+            codes_used=made.codes_used,
+            codes_dead=made.codes_dead,
+            codes_revived=made.codes_revived,
+            perplexity=made.perplexity,
+            quantisation_error=made.quantisation_error,
+        )
+
+    return event

@@ -1,0 +1,208 @@
+"""Policy and service: a real small LM, real simulators, a real server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+import torch
+
+from actors.errors import ActingError
+from actors.policy import Policy
+from actors.rollout import Assignment
+from actors.service import ActorService
+from configs.schema import (
+    ActingConfig,
+    BookConfig,
+    DomainShare,
+    MemoryConfig,
+    ModelConfig,
+    PhaseConfig,
+    RenderingConfig,
+    SharedMemoryConfig,
+    StreamConfig,
+)
+from model.procedure_lm import ProcedureLM
+from model.saving import to_bytes
+from shared_memory.bank_statistics import read_statistics
+from shared_memory.bank_verification import verify
+from shared_memory.connection import connect
+from shared_memory.outcomes import EpisodeEvent, OutcomeLog
+from shared_memory.queues import PlanQueue
+from shared_memory.replica import BankReplica
+from shared_memory.server import EmbeddedServer
+from shared_memory.weights import PublishedWeights
+from tasks.rendering import Rendering
+from tasks.simulators import make_simulator
+from tasks.stream import TaskStream
+
+STREAM = TaskStream(
+    StreamConfig(
+        phases=(
+            PhaseConfig(
+                name="both",
+                tasks=40,
+                domains=(
+                    DomainShare(name="blocks", size={"blocks": (2, 3)}),
+                    DomainShare(name="hanoi", size={"discs": (1, 3)}),
+                ),
+            ),
+        ),
+        probe_tasks=6,
+    ),
+    seed=5,
+)
+RENDERING = Rendering(STREAM.domains, RenderingConfig())
+DOMAINS = {domain.name: domain for domain in STREAM.domains}
+MODEL = ModelConfig(
+    layers=2,
+    width=32,
+    heads=2,
+    feed_forward=64,
+    max_tokens=160,
+    memory=MemoryConfig(slots=2, width=32, layer=1, heads=2),
+    book=BookConfig(codes=16, width=16),
+)
+ACTING = ActingConfig(episodes=6, request_tasks=20, restrict=True, threshold=0.9)
+
+
+def model(seed: int) -> ProcedureLM:
+    torch.manual_seed(seed)
+    made = ProcedureLM(MODEL, RENDERING.vocabulary, RENDERING.interchangeable)
+    made.book.ready.fill_(True)
+    made.book.codes.copy_(torch.randn(16, 16) * 0.5)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(tmp_path_factory.mktemp("server"), fsync="no") as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: EmbeddedServer) -> Iterator[redis.Redis]:
+    made = connect(SharedMemoryConfig(), server.url)
+    yield made
+    made.close()
+
+
+def service(client: redis.Redis, run: str, acting: ActingConfig = ACTING) -> ActorService:
+    return ActorService(
+        name="actor-0",
+        run=run,
+        seed=0,
+        connection=client,
+        rendering=RENDERING,
+        make_simulator=lambda domain: make_simulator(DOMAINS[domain]),
+        step_limit=5,
+        domains=tuple(DOMAINS),
+        acting=acting,
+        shared_memory=SharedMemoryConfig(),
+    )
+
+
+ASSIGNMENTS = [Assignment(number, STREAM[number]) for number in range(len(STREAM))]
+
+
+def test_refuses_to_act_without_weights(client: redis.Redis) -> None:
+    with pytest.raises(ActingError, match="no weights"):
+        service(client, "none").act(ASSIGNMENTS)
+
+
+def test_every_episode_is_in_the_banks_once_and_asks_for_a_plan(client: redis.Redis) -> None:
+    PublishedWeights(client, "acted").publish(0, to_bytes(model(0), 0))
+    actor = service(client, "acted")
+    report = actor.act(ASSIGNMENTS)
+    assert sorted(report.episodes) == list(range(40))
+    assert (report.version, report.doubled) == (0, 0)
+    again = actor.act(ASSIGNMENTS[:7])  # the same numbers again, as after a lost reply
+    assert again.doubled == 7
+    domains = tuple(DOMAINS)
+    events, _ = OutcomeLog(client, "acted", domains).read({})
+    episodes = [event.episode for event in events if isinstance(event, EpisodeEvent)]
+    assert sorted(episode.episode for episode in episodes) == list(range(40))
+    assert all(len(episode.decisions) <= 5 for episode in episodes)
+    assert all(decision.accepted for episode in episodes for decision in episode.decisions)
+    statistics = read_statistics(client, "acted", domains)
+    assert sum(bank.submitted for bank in statistics.banks) == sum(
+        len(episode.decisions) for episode in episodes
+    )
+    assert verify(client, "acted", domains).problems == ()
+    queue = PlanQueue(client, "acted", domains)
+    requests = [request for _, request in queue.take("t", 100)]
+    assert sorted(request.task_index for request in requests) == list(range(40))
+    failed = {episode.task_index for episode in episodes if not episode.success}
+    assert {request.task_index for request in requests if request.failed} == failed
+
+
+def test_takes_new_weights_between_requests(client: redis.Redis) -> None:
+    weights = PublishedWeights(client, "fresh")
+    weights.publish(3, to_bytes(model(1), 3))
+    actor = service(client, "fresh")
+    assert actor.act(ASSIGNMENTS[:2]).version == 3
+    weights.publish(5, to_bytes(model(2), 5))
+    assert actor.act([Assignment(100, STREAM[2])]).version == 5
+
+
+def test_probes_write_nothing_and_repeat_exactly(client: redis.Redis) -> None:
+    PublishedWeights(client, "probed").publish(0, to_bytes(model(3), 0))
+    actor = service(client, "probed")
+    probes = [Assignment(-1, task) for task in STREAM.probe(0)]
+    first, second = (actor.probe(probes, restrict=False) for _ in range(2))
+    assert first.outcomes == second.outcomes
+    assert {outcome.digest for outcome in first.outcomes} == {t.digest for t in STREAM.probe(0)}
+    assert all(outcome.accepted == outcome.steps for outcome in actor.probe(probes, True).outcomes)
+    actor.probe(probes, restrict=True, shuffle="domain")
+    assert read_statistics(client, "probed", tuple(DOMAINS)).finished == 0
+
+
+def test_without_hits_the_answer_is_that_of_the_lm_alone(client: redis.Redis) -> None:
+    run = "plain"
+    PublishedWeights(client, run).publish(0, to_bytes(model(4), 0))
+    service(client, run).act(ASSIGNMENTS)
+    replica = BankReplica(client, run, tuple(DOMAINS), SharedMemoryConfig().bank)
+    replica.refresh()
+    empty = BankReplica(client, "empty", tuple(DOMAINS), SharedMemoryConfig().bank)
+    simulator = make_simulator(DOMAINS["blocks"])
+    simulator.reset(next(task for task in STREAM if task.domain == "blocks"))
+    prompt = RENDERING.prompt(simulator, RENDERING.naming(simulator, 0))
+    answers = {}
+    for name, banks, changes in (
+        ("alone", "none", {}),
+        ("no hit", "both", {}),
+        ("hits", "both", {"threshold": -1.0, "contrast": 2.0}),
+    ):
+        lone = model(4)
+        acting = ACTING.model_copy(update={"banks": banks, **changes})
+        policy = Policy(lone, 0, acting, replica if name == "hits" else empty)
+        policy.engine.enter([0], [lone.tokenizer.encode(prompt)])
+        answers[name] = policy.decide([0], ["blocks"])[0]
+    assert answers["alone"].action_tokens == answers["no hit"].action_tokens
+    assert not answers["alone"].hit_success
+    assert answers["hits"].hit_success or answers["hits"].hit_failure
+
+
+def test_an_exchange_uses_another_tasks_procedure(client: redis.Redis) -> None:
+    lone = model(6)
+    policy = Policy(lone, 0, ACTING.model_copy(update={"banks": "none"}), None)
+    tasks = [task for task in STREAM if task.domain == "blocks"][:3]
+    prompts = []
+    for number, task in enumerate(tasks):
+        simulator = make_simulator(DOMAINS["blocks"])
+        simulator.reset(task)
+        naming = RENDERING.naming(simulator, number)
+        prompts.append(lone.tokenizer.encode(RENDERING.prompt(simulator, naming)))
+    slots = [0, 1, 2]
+    policy.engine.enter(slots, prompts)
+    own = policy.decide(slots, ["blocks"] * 3)
+    policy.engine.enter(slots, prompts)
+    exchanged = policy.decide(slots, ["blocks"] * 3, shuffle="domain")
+    for place in range(3):
+        other = own[(place + 1) % 3]
+        assert exchanged[place].codes.tolist() == other.codes.tolist()
+        assert exchanged[place].action_tokens == other.action_tokens
+    policy.engine.enter(slots, prompts)
+    apart = policy.decide(slots, ["blocks", "hanoi", "ferry"], shuffle="domain")
+    assert [choice.action_tokens for choice in apart] == [choice.action_tokens for choice in own]
