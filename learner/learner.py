@@ -4,9 +4,10 @@ It takes the teacher's traces, keeps them in a reservoir, distils batches of new
 into a student, publishes versions that only rise, retires what the banks hold from versions too
 old, and writes checkpoints. What to do next is the schedule's decision; this file carries it out.
 
-Traces are acknowledged only once a checkpoint holds them, so that a learner that is killed goes
-on from its last checkpoint and gets again what came after it; a checkpoint names the traces that
-it holds, so that one whose acknowledgement was lost is not learned twice.
+Traces are acknowledged only once a checkpoint holds them, so that a learner that is killed gets
+again what came after its last checkpoint; a checkpoint names the traces that it holds, so that one
+whose acknowledgement was lost is not learned twice. Weights that were published after the last
+checkpoint are taken back from shared memory: versions never fall, in number or in content.
 """
 
 from __future__ import annotations
@@ -142,8 +143,12 @@ class LearnerService:
         self._last_beat = -math.inf
         self._student = make_student()
         state = self._recover()
+        version = int(state.get("version", -1))
         published = self._weights.latest_version()
-        version = max(int(state.get("version", -1)), -1 if published is None else published)
+        if published is not None and published > version:
+            version = published
+            state["round_steps"] = self._round_new = self._round_replayed = 0
+            self._adopt(published)
         self._schedule = Schedule(
             setting.distillation,
             memory.bank.max_version_lag,
@@ -346,6 +351,16 @@ class LearnerService:
             ) from error
         self._student.restore(stored.files)
         return state
+
+    def _adopt(self, version: int) -> None:
+        """Go on from the published weights, which are newer than the last checkpoint.
+
+        So nothing that actors have seen is taken back, and no code changes its meaning unnoticed.
+        """
+        _, payload = self._weights.fetch(version)
+        steps = int(self._weights.describe(version).metadata.get("steps", 0))
+        self._steps = max(self._steps, steps)
+        self._student.adopt(payload, steps)
 
     def _inherit_traces(self) -> None:
         """Take at once what a learner before this one took and did not put into a checkpoint."""

@@ -53,3 +53,6 @@ class Student(Protocol):
 
     def restore(self, files: Mapping[str, bytes]) -> None:
         """Go on from a checkpoint's files."""
+
+    def adopt(self, payload: bytes, steps: int) -> None:
+        """Take over published weights that are newer than the checkpoint, after `steps` steps."""

@@ -1,0 +1,95 @@
+"""A world for learner tests: a student that learns nothing, tasks, episodes pushed as actors do."""
+
+import json
+import time
+
+from configs.schema import (
+    BankConfig,
+    DistillationConfig,
+    RenderingConfig,
+    SharedMemoryConfig,
+    TeacherConfig,
+)
+from learner.learner import LearnerSetting
+from learner.student import RoundStatistics
+from shared_memory.bank import Bank
+from shared_memory.records import PlanRequest
+from tasks.domains import get_domain
+
+RUN = "learner-test"
+DOMAINS = ("blocks", "hanoi")
+SIZES = {"blocks": {"blocks": (3, 4)}, "hanoi": {"discs": (3, 3)}}
+
+
+class ParrotStudent:
+    """Remembers the indices of every task that it was taught."""
+
+    parameters = 3
+
+    def __init__(self, step_s=0.0):
+        self.steps = 0
+        self.window = 0
+        self.taught = []
+        self.step_s = step_s
+
+    def step(self, traces):
+        assert traces
+        time.sleep(self.step_s)
+        self.steps += 1
+        self.window += 1
+        self.taught.append(sorted(trace.task_index for trace in traces))
+
+    def round_statistics(self):
+        window, self.window = self.window, 0
+        return RoundStatistics(steps=self.steps, loss=1.0 / (1 + self.steps), tokens=10 * window)
+
+    def weights(self, version):
+        return json.dumps({"version": version, "steps": self.steps}).encode()
+
+    def files(self):
+        return {"student.json": json.dumps([self.steps, self.window]).encode()}
+
+    def restore(self, files):
+        self.steps, self.window = json.loads(files["student.json"])
+
+    def adopt(self, payload, steps):
+        assert json.loads(payload)["steps"] == steps
+        self.steps, self.window = steps, 0
+
+
+def setting(folder, **distillation):
+    quick = {"steps_per_version": 2, "min_new_traces": 4, "max_wait_s": 0.3, "batch_traces": 8}
+    return LearnerSetting(
+        run=RUN,
+        seed=1,
+        folder=folder,
+        domains=DOMAINS,
+        simulator="auto",
+        rendering=RenderingConfig(),
+        teacher=TeacherConfig(time_limit_s=5.0),
+        distillation=DistillationConfig(**(quick | distillation)),
+        shared_memory=SharedMemoryConfig(bank=BankConfig(max_version_lag=4)),
+    )
+
+
+def requests(count, first=0, failed=True):
+    made = []
+    for number in range(count):
+        index = first + number
+        domain = DOMAINS[index % len(DOMAINS)]
+        task = get_domain(domain).draw(SIZES[domain], index)
+        made.append(
+            PlanRequest(index, task.digest, domain, 0, task.problem, task.origin, failed)
+        )  # fmt: skip
+    return made
+
+
+def push(client, plan_requests):
+    Bank(client, RUN, BankConfig()).push([], plan_requests)
+
+
+def wait_for(true, deadline_s=20.0):
+    deadline = time.monotonic() + deadline_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)

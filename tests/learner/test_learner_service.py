@@ -1,0 +1,196 @@
+import threading
+
+import pytest
+from learner_world import DOMAINS, RUN, ParrotStudent, push, requests, setting, wait_for
+
+from learner.checkpoint import CheckpointFolder
+from learner.errors import LearnerError
+from learner.learner import LearnerService
+from shared_memory.heartbeat import Heartbeats
+from shared_memory.outcomes import OutcomeLog
+from shared_memory.queues import PlanQueue, TraceQueue
+from shared_memory.weights import PublishedWeights
+
+
+class Running:
+    """A learner in a thread."""
+
+    def __init__(self, client, folder, ceiling=None, student=None, **distillation):
+        self.student = student or ParrotStudent()
+        self.service = LearnerService(
+            setting(folder, **distillation), client, lambda: self.student, ceiling
+        )
+        self.error = None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        try:
+            self.service.run()
+        except Exception as error:  # noqa: BLE001
+            self.error = error
+
+    def __enter__(self):
+        self.thread.start()
+        return self.service
+
+    def __exit__(self, *_):
+        self.service.ask_stop()
+        self.thread.join(15)
+        assert not self.thread.is_alive()
+
+
+def outcomes(client):
+    events = OutcomeLog(client, RUN, DOMAINS).read({}, 10_000)[0]
+    return [event.outcome for event in events]
+
+
+def test_requests_become_outcomes_traces_and_versions(client, tmp_path):
+    running = Running(client, tmp_path)
+    weights = PublishedWeights(client, RUN)
+    with running as service:
+        wait_for(lambda: weights.latest_version() == 0)
+        assert service.versions(-1)[0].round.steps == 0
+        push(client, [*requests(20), *requests(10, first=20, failed=False)])
+        wait_for(lambda: len(outcomes(client)) == 30)
+        wait_for(lambda: service.status().traces_taken >= 18)
+        wait_for(lambda: service.version >= 2)
+        status = service.status()
+        assert status.teacher.calls == 30
+        assert status.age_s < 5
+        assert status.parameters == 3
+    assert running.error is None
+    events = outcomes(client)
+    assert sorted(event.task_index for event in events) == list(range(30))
+    traced = {event.task_index for event in events if event.traced}
+    assert traced <= set(range(20))
+    assert all(event.status == "solved" and event.cost >= 0 for event in events)
+    assert {event.task_index for event in events if event.cost > 0 and event.failed} == traced
+    taught = {index for batch in running.student.taught for index in batch}
+    assert taught <= traced
+    reports = service.versions(-1)
+    assert [report.version for report in reports] == list(range(len(reports)))
+    version, payload = weights.fetch()
+    assert payload == running.student.weights(version) or running.student.window
+    assert PlanQueue(client, RUN, DOMAINS).backlog() == 0
+    assert TraceQueue(client, RUN, DOMAINS).backlog() == 0  # all in the last checkpoint
+    assert Heartbeats(client, RUN).read()["learner"].numbers["version"] >= 0
+
+
+def test_versions_rise_on_replay_alone_up_to_the_ceiling(client, tmp_path):
+    running = Running(client, tmp_path, ceiling=0)
+    with running as service:
+        push(client, requests(6))
+        wait_for(lambda: service.status().traces_taken >= 5)
+        wait_for(lambda: "driver" in service.status().doing)
+        assert service.version == 0
+        service.allow(4)
+        wait_for(lambda: service.version == 4)
+        wait_for(lambda: "past 4" in service.status().doing)
+        service.allow(6)
+        wait_for(lambda: service.version == 6)
+    assert running.error is None
+    assert PublishedWeights(client, RUN).latest_version() == 6
+    later = service.versions(2)
+    assert [report.version for report in later] == [3, 4, 5, 6]
+    assert later[-1].traces_new == 0
+    assert later[-1].traces_replayed > 0
+
+
+def test_a_learner_that_stopped_goes_on_where_it_was(client, tmp_path):
+    first = Running(client, tmp_path, steps_per_version=1000)
+    with first as service:
+        push(client, requests(12))
+        wait_for(lambda: service.status().steps >= 5)
+    steps, held = first.student.steps, service.status().traces_held
+    second = Running(client, tmp_path, ceiling=0, steps_per_version=1000)
+    status = second.service.status()
+    assert (status.steps, status.traces_held, status.version) == (steps, held, 0)
+    assert second.student.steps == steps
+    with second as service:
+        service.allow(None)
+        wait_for(lambda: service.status().steps > steps)
+    assert first.error is None
+    assert second.error is None
+
+
+def test_a_crashed_learner_learns_every_trace_again_that_no_checkpoint_holds(client, tmp_path):
+    """It is left to lie without a stop: no checkpoint, nothing acknowledged."""
+    dead = LearnerService(setting(tmp_path), client, ParrotStudent)
+    push(client, requests(12))
+    dead._teaching.start()
+    wait_for(lambda: len(outcomes(client)) == 12)
+    while dead.status().traces_taken < 12:
+        dead._turn()
+    before = dead._checkpoints.paths()
+    dead._publish(dead.version + 1)
+    published = dead.version
+    dead._teaching.stop()
+    waiting = TraceQueue(client, RUN, DOMAINS).backlog()
+    running = Running(client, tmp_path)
+    with running as service:
+        wait_for(lambda: service.version > published)
+        wait_for(lambda: TraceQueue(client, RUN, DOMAINS).backlog() == 0)
+    assert running.error is None
+    if not before:
+        assert waiting == 12
+    assert service.status().traces_taken == 12
+    assert {index for batch in running.student.taught for index in batch} == set(range(12))
+
+
+def test_a_trace_whose_acknowledgement_was_lost_is_not_learned_twice(client, tmp_path):
+    service = LearnerService(setting(tmp_path), client, ParrotStudent)
+    push(client, requests(6))
+    service._teaching.start()
+    while service.status().traces_taken < 6:
+        service._turn()
+    service._trace_queue.ack = lambda tickets: 0
+    service._write_checkpoint()
+    service._teaching.stop()
+    assert TraceQueue(client, RUN, DOMAINS).backlog() == 6
+    again = LearnerService(setting(tmp_path), client, ParrotStudent)
+    again._take_traces()
+    assert again.status().traces_taken == 6
+    assert again.status().traces_held == 6
+    assert TraceQueue(client, RUN, DOMAINS).backlog() == 0
+    again._teaching.stop()
+
+
+def test_a_corrupted_checkpoint_is_named_and_the_one_before_used(client, tmp_path):
+    with Running(client, tmp_path) as service:
+        push(client, requests(8))
+        wait_for(lambda: service.version >= 1)
+        wait_for(lambda: service.status().traces_taken == 8)
+        for _ in range(2):
+            before = CheckpointFolder(tmp_path).paths()
+            service.allow(service.version)  # quiet
+            wait_for(lambda: "driver" in service.status().doing)
+            service.allow(service.version + 1)
+            service.ask_checkpoint()
+            wait_for(lambda: CheckpointFolder(tmp_path).paths() != before)
+    newest = CheckpointFolder(tmp_path).paths()[-1]
+    (newest / "student.json").write_bytes(b"[]")
+    with Running(client, tmp_path) as service:
+        complaints = service.status().complaints
+        assert newest.name in complaints[0]
+        assert service.version >= 1
+
+
+def test_another_runs_checkpoint_is_refused(client, tmp_path):
+    with Running(client, tmp_path) as service:
+        wait_for(lambda: service.version == 0)
+    other = setting(tmp_path)
+    object.__setattr__(other, "run", "another")
+    with pytest.raises(LearnerError, match="belongs to run 'learner-test'"):
+        LearnerService(other, client, ParrotStudent)
+
+
+def test_a_teacher_that_fails_ends_the_learner_with_a_sentence(client, tmp_path):
+    running = Running(client, tmp_path)
+    running.service._pool._setting = running.service._pool._setting.model_copy(
+        update={"domains": ("no-such-domain",)}
+    )
+    push(client, requests(2))
+    running.thread.start()
+    running.thread.join(20)
+    assert isinstance(running.error, LearnerError)
+    assert "the teacher failed" in str(running.error)
