@@ -2,6 +2,11 @@
 
 import json
 import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import redis
 
 from configs.schema import (
     BankConfig,
@@ -13,7 +18,7 @@ from configs.schema import (
 from learner.learner import LearnerSetting
 from learner.student import RoundStatistics
 from shared_memory.bank import Bank
-from shared_memory.records import PlanRequest
+from shared_memory.records import PlanRequest, Trace
 from tasks.domains import get_domain
 
 RUN = "learner-test"
@@ -26,38 +31,38 @@ class ParrotStudent:
 
     parameters = 3
 
-    def __init__(self, step_s=0.0):
+    def __init__(self, step_s: float = 0.0) -> None:
         self.steps = 0
         self.window = 0
         self.taught = []
         self.step_s = step_s
 
-    def step(self, traces):
+    def step(self, traces: Sequence[Trace]) -> None:
         assert traces
         time.sleep(self.step_s)
         self.steps += 1
         self.window += 1
         self.taught.append(sorted(trace.task_index for trace in traces))
 
-    def round_statistics(self):
+    def round_statistics(self) -> RoundStatistics:
         window, self.window = self.window, 0
         return RoundStatistics(steps=self.steps, loss=1.0 / (1 + self.steps), tokens=10 * window)
 
-    def weights(self, version):
+    def weights(self, version: int) -> bytes:
         return json.dumps({"version": version, "steps": self.steps}).encode()
 
-    def files(self):
+    def files(self) -> Mapping[str, bytes]:
         return {"student.json": json.dumps([self.steps, self.window]).encode()}
 
-    def restore(self, files):
+    def restore(self, files: Mapping[str, bytes]) -> None:
         self.steps, self.window = json.loads(files["student.json"])
 
-    def adopt(self, payload, steps):
+    def adopt(self, payload: bytes, steps: int) -> None:
         assert json.loads(payload)["steps"] == steps
         self.steps, self.window = steps, 0
 
 
-def setting(folder, **distillation):
+def setting(folder: Path, **distillation: Any) -> LearnerSetting:
     quick = {"steps_per_version": 2, "min_new_traces": 4, "max_wait_s": 0.3, "batch_traces": 8}
     return LearnerSetting(
         run=RUN,
@@ -72,7 +77,7 @@ def setting(folder, **distillation):
     )
 
 
-def requests(count, first=0, failed=True):
+def requests(count: int, first: int = 0, failed: bool = True) -> list[PlanRequest]:
     made = []
     for number in range(count):
         index = first + number
@@ -84,11 +89,11 @@ def requests(count, first=0, failed=True):
     return made
 
 
-def push(client, plan_requests):
+def push(client: redis.Redis, plan_requests: Sequence[PlanRequest]) -> None:
     Bank(client, RUN, BankConfig()).push([], plan_requests)
 
 
-def wait_for(true, deadline_s=20.0):
+def wait_for(true: Callable[[], object], deadline_s: float = 20.0) -> None:
     deadline = time.monotonic() + deadline_s
     while not true():
         assert time.monotonic() < deadline, "it did not come true in time"

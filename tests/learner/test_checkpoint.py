@@ -1,5 +1,7 @@
 import errno
 import shutil
+from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -7,7 +9,7 @@ from learner.checkpoint import CheckpointFolder, read_checkpoint
 from learner.errors import LearnerError
 
 
-def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path):
+def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path / "checkpoints")
     assert folder.latest(pytest.fail) is None
     for number in range(4):
@@ -22,7 +24,9 @@ def test_the_last_two_are_kept_and_the_newest_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("harm", ["content", "missing", "manifest", "schema", "outside"])
-def test_a_corrupted_one_is_refused_by_name_and_the_one_before_used(tmp_path, harm):
+def test_a_corrupted_one_is_refused_by_name_and_the_one_before_used(
+    tmp_path: Path, harm: str
+) -> None:
     folder = CheckpointFolder(tmp_path)
     folder.write({"state": b"old"})
     newest = folder.write({"state": b"new"})
@@ -48,7 +52,7 @@ def test_a_corrupted_one_is_refused_by_name_and_the_one_before_used(tmp_path, ha
         folder.latest(refused.append)
 
 
-def test_what_a_killed_writer_left_is_ignored_and_cleared(tmp_path):
+def test_what_a_killed_writer_left_is_ignored_and_cleared(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path)
     folder.write({"state": b"good"})
     (tmp_path / "writing-abc").mkdir()
@@ -60,11 +64,13 @@ def test_what_a_killed_writer_left_is_ignored_and_cleared(tmp_path):
     assert not (tmp_path / "writing-abc").exists()
 
 
-def test_a_full_disk_is_said_in_a_sentence_and_the_old_one_stays(tmp_path, monkeypatch):
+def test_a_full_disk_is_said_in_a_sentence_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = CheckpointFolder(tmp_path)
     folder.write({"state": b"old"})
 
-    def full(_):
+    def full(_: object) -> Never:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("learner.checkpoint.os.fsync", full)

@@ -1,6 +1,9 @@
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 from learner_world import DOMAINS, RUN, ParrotStudent, push, requests, setting, wait_for
 
 from learner.checkpoint import CheckpointFolder
@@ -9,13 +12,21 @@ from learner.learner import LearnerService
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.outcomes import OutcomeLog
 from shared_memory.queues import PlanQueue, TraceQueue
+from shared_memory.records import PlanOutcomeRecord
 from shared_memory.weights import PublishedWeights
 
 
 class Running:
     """A learner in a thread."""
 
-    def __init__(self, client, folder, ceiling=None, student=None, **distillation):
+    def __init__(
+        self,
+        client: redis.Redis,
+        folder: Path,
+        ceiling: int | None = None,
+        student: ParrotStudent | None = None,
+        **distillation: Any,
+    ) -> None:
         self.student = student or ParrotStudent()
         self.service = LearnerService(
             setting(folder, **distillation), client, lambda: self.student, ceiling
@@ -23,28 +34,28 @@ class Running:
         self.error = None
         self.thread = threading.Thread(target=self._run)
 
-    def _run(self):
+    def _run(self) -> None:
         try:
             self.service.run()
         except Exception as error:  # noqa: BLE001
             self.error = error
 
-    def __enter__(self):
+    def __enter__(self) -> LearnerService:
         self.thread.start()
         return self.service
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.service.ask_stop()
         self.thread.join(15)
         assert not self.thread.is_alive()
 
 
-def outcomes(client):
+def outcomes(client: redis.Redis) -> list[PlanOutcomeRecord]:
     events = OutcomeLog(client, RUN, DOMAINS).read({}, 10_000)[0]
     return [event.outcome for event in events]
 
 
-def test_requests_become_outcomes_traces_and_versions(client, tmp_path):
+def test_requests_become_outcomes_traces_and_versions(client: redis.Redis, tmp_path: Path) -> None:
     running = Running(client, tmp_path)
     weights = PublishedWeights(client, RUN)
     with running as service:
@@ -76,7 +87,9 @@ def test_requests_become_outcomes_traces_and_versions(client, tmp_path):
     assert Heartbeats(client, RUN).read()["learner"].numbers["version"] >= 0
 
 
-def test_versions_rise_on_replay_alone_up_to_the_ceiling(client, tmp_path):
+def test_versions_rise_on_replay_alone_up_to_the_ceiling(
+    client: redis.Redis, tmp_path: Path
+) -> None:
     running = Running(client, tmp_path, ceiling=0)
     with running as service:
         push(client, requests(6))
@@ -96,7 +109,7 @@ def test_versions_rise_on_replay_alone_up_to_the_ceiling(client, tmp_path):
     assert later[-1].traces_replayed > 0
 
 
-def test_a_learner_that_stopped_goes_on_where_it_was(client, tmp_path):
+def test_a_learner_that_stopped_goes_on_where_it_was(client: redis.Redis, tmp_path: Path) -> None:
     first = Running(client, tmp_path, steps_per_version=1000)
     with first as service:
         push(client, requests(12))
@@ -113,7 +126,9 @@ def test_a_learner_that_stopped_goes_on_where_it_was(client, tmp_path):
     assert second.error is None
 
 
-def test_a_crashed_learner_learns_every_trace_again_that_no_checkpoint_holds(client, tmp_path):
+def test_a_crashed_learner_learns_every_trace_again_that_no_checkpoint_holds(
+    client: redis.Redis, tmp_path: Path
+) -> None:
     """It is left to lie without a stop: no checkpoint, nothing acknowledged."""
     dead = LearnerService(setting(tmp_path), client, ParrotStudent)
     push(client, requests(12))
@@ -129,6 +144,7 @@ def test_a_crashed_learner_learns_every_trace_again_that_no_checkpoint_holds(cli
     running = Running(client, tmp_path)
     with running as service:
         wait_for(lambda: service.version > published)
+        service.ask_checkpoint()
         wait_for(lambda: TraceQueue(client, RUN, DOMAINS).backlog() == 0)
     assert running.error is None
     if not before:
@@ -137,7 +153,9 @@ def test_a_crashed_learner_learns_every_trace_again_that_no_checkpoint_holds(cli
     assert {index for batch in running.student.taught for index in batch} == set(range(12))
 
 
-def test_a_trace_whose_acknowledgement_was_lost_is_not_learned_twice(client, tmp_path):
+def test_a_trace_whose_acknowledgement_was_lost_is_not_learned_twice(
+    client: redis.Redis, tmp_path: Path
+) -> None:
     service = LearnerService(setting(tmp_path), client, ParrotStudent)
     push(client, requests(6))
     service._teaching.start()
@@ -155,7 +173,9 @@ def test_a_trace_whose_acknowledgement_was_lost_is_not_learned_twice(client, tmp
     again._teaching.stop()
 
 
-def test_a_corrupted_checkpoint_is_named_and_the_one_before_used(client, tmp_path):
+def test_a_corrupted_checkpoint_is_named_and_the_one_before_used(
+    client: redis.Redis, tmp_path: Path
+) -> None:
     with Running(client, tmp_path) as service:
         push(client, requests(8))
         wait_for(lambda: service.version >= 1)
@@ -166,7 +186,7 @@ def test_a_corrupted_checkpoint_is_named_and_the_one_before_used(client, tmp_pat
             wait_for(lambda: "driver" in service.status().doing)
             service.allow(service.version + 1)
             service.ask_checkpoint()
-            wait_for(lambda: CheckpointFolder(tmp_path).paths() != before)
+            wait_for(lambda seen=before: CheckpointFolder(tmp_path).paths() != seen)
     newest = CheckpointFolder(tmp_path).paths()[-1]
     (newest / "student.json").write_bytes(b"[]")
     with Running(client, tmp_path) as service:
@@ -175,7 +195,7 @@ def test_a_corrupted_checkpoint_is_named_and_the_one_before_used(client, tmp_pat
         assert service.version >= 1
 
 
-def test_another_runs_checkpoint_is_refused(client, tmp_path):
+def test_another_runs_checkpoint_is_refused(client: redis.Redis, tmp_path: Path) -> None:
     with Running(client, tmp_path) as service:
         wait_for(lambda: service.version == 0)
     other = setting(tmp_path)
@@ -184,7 +204,9 @@ def test_another_runs_checkpoint_is_refused(client, tmp_path):
         LearnerService(other, client, ParrotStudent)
 
 
-def test_a_teacher_that_fails_ends_the_learner_with_a_sentence(client, tmp_path):
+def test_a_teacher_that_fails_ends_the_learner_with_a_sentence(
+    client: redis.Redis, tmp_path: Path
+) -> None:
     running = Running(client, tmp_path)
     running.service._pool._setting = running.service._pool._setting.model_copy(
         update={"domains": ("no-such-domain",)}

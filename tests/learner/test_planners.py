@@ -5,7 +5,7 @@ import pytest
 from learner.planners import MimirPlanner, PlanLimits
 from tasks.domains import get_domain
 from tasks.simulators import make_simulator
-from tasks.task import Task
+from tasks.task import Simulator, Task
 
 SIZES = {
     "blocks": {"blocks": (2, 4)},
@@ -15,7 +15,7 @@ SIZES = {
 }
 
 
-def shortest(simulator, task, limit=30_000):
+def shortest(simulator: Simulator, task: Task, limit: int = 30_000) -> int:
     """The length of a shortest plan, by breadth-first search in the simulator itself."""
     simulator.reset(task)
     if simulator.solved:
@@ -45,7 +45,7 @@ def shortest(simulator, task, limit=30_000):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_canonical_plans_are_shortest_and_solve_the_task(name):
+def test_canonical_plans_are_shortest_and_solve_the_task(name: str) -> None:
     domain = get_domain(name)
     planner = MimirPlanner(domain)
     simulator = make_simulator(domain)
@@ -60,7 +60,7 @@ def test_canonical_plans_are_shortest_and_solve_the_task(name):
         assert outcome.cost == shortest(simulator, task)
 
 
-def test_ties_break_by_action_and_then_by_the_order_of_objects():
+def test_ties_break_by_action_and_then_by_the_order_of_objects() -> None:
     domain = get_domain("gripper")
     planner = MimirPlanner(domain)
     task = domain.draw({"balls": (3, 3)}, 5)
@@ -77,7 +77,7 @@ def test_ties_break_by_action_and_then_by_the_order_of_objects():
     assert next(action for action in left.plan if action[0] == "pick")[3] == "left"
 
 
-def test_too_many_states_fall_back_to_astar_which_claims_no_optimality():
+def test_too_many_states_fall_back_to_astar_which_claims_no_optimality() -> None:
     domain = get_domain("blocks")
     task = domain.draw({"blocks": (4, 4)}, 0)
     outcome = MimirPlanner(domain).plan(task, PlanLimits(states=10))
@@ -85,7 +85,7 @@ def test_too_many_states_fall_back_to_astar_which_claims_no_optimality():
     assert not outcome.optimal
 
 
-def test_gbfs_solves_and_claims_no_optimality():
+def test_gbfs_solves_and_claims_no_optimality() -> None:
     domain = get_domain("ferry")
     task = domain.draw({"cars": (3, 3), "locations": (4, 4)}, 0)
     outcome = MimirPlanner(domain, "mimir-gbfs").plan(task, PlanLimits())
@@ -93,7 +93,7 @@ def test_gbfs_solves_and_claims_no_optimality():
     assert not outcome.optimal
 
 
-def test_unsolvable_timed_out_and_unreadable_tasks_are_told_apart():
+def test_unsolvable_timed_out_and_unreadable_tasks_are_told_apart() -> None:
     domain = get_domain("hanoi")
     planner = MimirPlanner(domain)
     impossible = (
@@ -115,7 +115,7 @@ def test_unsolvable_timed_out_and_unreadable_tasks_are_told_apart():
     assert "Mimir cannot plan" in broken.reason
 
 
-def test_mimir_prints_nothing(capfd):
+def test_mimir_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     domain = get_domain("gripper")
     MimirPlanner(domain).plan(domain.draw({"balls": (2, 2)}, 0), PlanLimits())
     assert capfd.readouterr().out == ""

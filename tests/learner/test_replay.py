@@ -9,12 +9,12 @@ from learner.replay import Reservoir, named_generator
 from shared_memory.records import Trace
 
 
-def trace(number):
+def trace(number: int) -> Trace:
     return Trace(number, f"{number:032x}", "blocks", 0, "mimir-astar", "<goal>", ("",), ("go",))
 
 
 @given(st.integers(1, 20), st.integers(0, 60), st.integers(0, 2**31 - 1))
-def test_it_holds_at_most_its_capacity_of_what_came(capacity, count, seed):
+def test_it_holds_at_most_its_capacity_of_what_came(capacity: int, count: int, seed: int) -> None:
     reservoir = Reservoir(capacity, seed)
     for number in range(count):
         reservoir.add(trace(number))
@@ -24,7 +24,7 @@ def test_it_holds_at_most_its_capacity_of_what_came(capacity, count, seed):
     assert reservoir.seen == count
 
 
-def test_every_trace_has_the_same_chance_to_stay():
+def test_every_trace_has_the_same_chance_to_stay() -> None:
     kept = Counter()
     for seed in range(600):
         reservoir = Reservoir(10, seed)
@@ -37,7 +37,9 @@ def test_every_trace_has_the_same_chance_to_stay():
 
 @settings(max_examples=25)
 @given(st.integers(1, 8), st.integers(0, 20), st.integers(1, 12))
-def test_a_restored_reservoir_goes_on_exactly_as_it_would_have(capacity, before, after):
+def test_a_restored_reservoir_goes_on_exactly_as_it_would_have(
+    capacity: int, before: int, after: int
+) -> None:
     one, other = Reservoir(capacity, 7), Reservoir(capacity, 99)
     for number in range(before):
         one.add(trace(number))
@@ -51,7 +53,7 @@ def test_a_restored_reservoir_goes_on_exactly_as_it_would_have(capacity, before,
     assert one.state() == other.state()
 
 
-def test_a_smaller_capacity_keeps_a_part():
+def test_a_smaller_capacity_keeps_a_part() -> None:
     large, small = Reservoir(20, 1), Reservoir(5, 1)
     for number in range(20):
         large.add(trace(number))
@@ -60,7 +62,7 @@ def test_a_smaller_capacity_keeps_a_part():
     assert small.seen == 20
 
 
-def test_samples_repeat_only_where_too_few_are_held():
+def test_samples_repeat_only_where_too_few_are_held() -> None:
     reservoir = Reservoir(10, 0)
     assert reservoir.sample(4) == []
     for number in range(5):
@@ -69,7 +71,7 @@ def test_samples_repeat_only_where_too_few_are_held():
     assert len(reservoir.sample(9)) == 9
 
 
-def test_what_is_no_state_is_refused():
+def test_what_is_no_state_is_refused() -> None:
     reservoir = Reservoir(3, 0)
     for payload in (b"", b"\x80", b"\xc1", Reservoir(3, 0, "other").state()):
         with pytest.raises(LearnerError):
@@ -78,6 +80,6 @@ def test_what_is_no_state_is_refused():
         Reservoir(0, 0)
 
 
-def test_generators_of_different_names_differ():
+def test_generators_of_different_names_differ() -> None:
     draws = {tuple(named_generator(s, n).integers(1000, size=4)) for s in (0, 1) for n in "ab"}
     assert len(draws) == 4

@@ -1,3 +1,5 @@
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,6 +10,8 @@ from learner.schedule import (
     CheckpointAsked,
     Checkpointed,
     Distil,
+    Event,
+    Instruction,
     Publish,
     Published,
     Retire,
@@ -23,18 +27,18 @@ from learner.schedule import (
 CONFIG = DistillationConfig(steps_per_version=3, min_new_traces=4, max_wait_s=10.0)
 
 
-def make(version=0, **more):
+def make(version: int = 0, **more: Any) -> Schedule:
     return Schedule(CONFIG, 8, 0.0, version=version, **more)
 
 
-def test_first_of_all_the_untrained_model_is_published():
+def test_first_of_all_the_untrained_model_is_published() -> None:
     schedule = make(version=-1)
     assert schedule.next(0.0) == Publish(0)
     schedule.handle(Published(0), 0.0)
     assert isinstance(schedule.next(0.0), Wait)
 
 
-def test_a_round_begins_with_enough_new_traces_and_ends_with_a_version():
+def test_a_round_begins_with_enough_new_traces_and_ends_with_a_version() -> None:
     schedule = make()
     schedule.handle(TracesArrived(3), 1.0)
     assert isinstance(schedule.next(1.0), Wait)
@@ -48,7 +52,7 @@ def test_a_round_begins_with_enough_new_traces_and_ends_with_a_version():
     assert isinstance(schedule.next(1.0), Wait)
 
 
-def test_without_new_traces_it_waits_and_then_learns_from_replay():
+def test_without_new_traces_it_waits_and_then_learns_from_replay() -> None:
     schedule = make(held=7, checkpoint_every_s=1e9)
     wait = schedule.next(9.9)
     assert isinstance(wait, Wait)
@@ -56,7 +60,7 @@ def test_without_new_traces_it_waits_and_then_learns_from_replay():
     assert schedule.next(10.0) == Distil()
 
 
-def test_without_any_traces_it_waits_for_ever():
+def test_without_any_traces_it_waits_for_ever() -> None:
     schedule = make()
     schedule.handle(Checkpointed(0.0), 999.0)
     assert isinstance(schedule.next(1000.0), Wait)
@@ -64,7 +68,7 @@ def test_without_any_traces_it_waits_for_ever():
     assert schedule.next(1000.0) == Distil()
 
 
-def test_no_round_begins_past_the_ceiling_and_the_wait_says_why():
+def test_no_round_begins_past_the_ceiling_and_the_wait_says_why() -> None:
     schedule = make(version=2, held=9, new=9, ceiling=2)
     wait = schedule.next(1.0)
     assert isinstance(wait, Wait)
@@ -73,7 +77,7 @@ def test_no_round_begins_past_the_ceiling_and_the_wait_says_why():
     assert schedule.next(1.0) == Distil()
 
 
-def test_old_entries_are_retired_after_a_version():
+def test_old_entries_are_retired_after_a_version() -> None:
     schedule = make(version=8)
     schedule.handle(Published(9), 0.0)
     assert schedule.next(0.0) == Retire(1)
@@ -81,7 +85,7 @@ def test_old_entries_are_retired_after_a_version():
     assert isinstance(schedule.next(0.0), Wait)
 
 
-def test_checkpoints_come_between_rounds_and_take_a_bounded_share():
+def test_checkpoints_come_between_rounds_and_take_a_bounded_share() -> None:
     schedule = make(held=9, new=9)
     assert schedule.next(4.9) == Distil()
     schedule.handle(StepDone(), 6.0)
@@ -96,7 +100,7 @@ def test_checkpoints_come_between_rounds_and_take_a_bounded_share():
     assert idle.next(48.0) == Checkpoint()
 
 
-def test_a_checkpoint_that_is_asked_for_comes_inside_a_round():
+def test_a_checkpoint_that_is_asked_for_comes_inside_a_round() -> None:
     schedule = make(held=9, new=9)
     assert schedule.next(0.0) == Distil()
     schedule.handle(StepDone(), 0.0)
@@ -106,7 +110,7 @@ def test_a_checkpoint_that_is_asked_for_comes_inside_a_round():
     assert schedule.next(0.0) == Distil()
 
 
-def test_a_stop_saves_the_round_and_a_resumed_one_goes_on_with_it():
+def test_a_stop_saves_the_round_and_a_resumed_one_goes_on_with_it() -> None:
     schedule = make(held=9, new=9)
     assert schedule.next(0.0) == Distil()
     schedule.handle(StepDone(), 0.0)
@@ -131,11 +135,13 @@ def test_a_stop_saves_the_round_and_a_resumed_one_goes_on_with_it():
         max_size=60,
     )
 )
-def test_versions_rise_by_one_never_past_the_ceiling_and_it_can_always_stop(events):
+def test_versions_rise_by_one_never_past_the_ceiling_and_it_can_always_stop(
+    events: list[Event],
+) -> None:
     schedule = make(version=-1, ceiling=0)
     now, ceiling, versions = 0.0, 0, []
 
-    def carry_out(instruction):
+    def carry_out(instruction: Instruction) -> None:
         match instruction:
             case Publish(version):
                 assert version == (versions[-1] + 1 if versions else 0)

@@ -2,6 +2,9 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,20 +18,26 @@ from tasks.domains import get_domain
 NAMES = RenderingConfig(objects_per_type=40)
 
 
-def request(domain="blocks", size=None, seed=0, index=0, failed=True):
+def request(
+    domain: str = "blocks",
+    size: dict[str, tuple[int, int]] | None = None,
+    seed: int = 0,
+    index: int = 0,
+    failed: bool = True,
+) -> PlanRequest:
     task = get_domain(domain).draw(size or {"blocks": (3, 4)}, seed)
     return PlanRequest(index, task.digest, domain, 2, task.problem, task.origin, failed)
 
 
-def pool(domains=("blocks", "hanoi"), **settings):
+def pool(domains: Sequence[str] = ("blocks", "hanoi"), **settings: Any) -> TeacherPool:
     return TeacherPool(domains, NAMES, TeacherConfig(**{"time_limit_s": 5.0, **settings}))
 
 
-def large(seed=0):
+def large(seed: int = 0) -> PlanRequest:
     return request(size={"blocks": (24, 24)}, seed=seed, index=77)
 
 
-def alive(process):
+def alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -36,7 +45,7 @@ def alive(process):
     return True
 
 
-def test_answers_come_in_order_and_are_counted():
+def test_answers_come_in_order_and_are_counted() -> None:
     requests = [request(seed=seed, index=seed) for seed in range(12)]
     requests += [request("hanoi", {"discs": (2, 3)}, seed, 12 + seed) for seed in range(4)]
     with pool(processes=2) as teacher:
@@ -57,7 +66,7 @@ def test_answers_come_in_order_and_are_counted():
     assert counted.seconds > 0
 
 
-def test_every_bad_end_is_counted_and_the_teacher_goes_on():
+def test_every_bad_end_is_counted_and_the_teacher_goes_on() -> None:
     impossible = PlanRequest(
         1,
         "0" * 32,
@@ -82,7 +91,7 @@ def test_every_bad_end_is_counted_and_the_teacher_goes_on():
     assert (counted.timed_out, counted.errors) == (1, 2)
 
 
-def test_memory_is_limited(tmp_path):
+def test_memory_is_limited(tmp_path: Path) -> None:
     (tmp_path / "domain.pddl").write_text(
         "(define (domain wide) (:predicates (p ?a) (q ?a ?b) (done))"
         "(:action mix :parameters (?a ?b ?c ?d ?e ?f)"
@@ -91,7 +100,7 @@ def test_memory_is_limited(tmp_path):
         "(:action end :parameters (?a ?b) :precondition (q ?a ?b) :effect (done)))"
     )
 
-    def wide(objects):
+    def wide(objects: Any) -> PlanRequest:
         names = " ".join(f"o{i}" for i in range(objects))
         atoms = " ".join(f"(p o{i})" for i in range(objects))
         text = (
@@ -105,7 +114,7 @@ def test_memory_is_limited(tmp_path):
     assert teacher.statistics.out_of_memory == 1
 
 
-def test_a_child_that_hangs_is_killed_at_its_deadline_and_replaced():
+def test_a_child_that_hangs_is_killed_at_its_deadline_and_replaced() -> None:
     with pool(time_limit_s=0.5) as teacher:
         teacher.plan([request()])
         child = teacher._children[0].process.pid
@@ -119,7 +128,7 @@ def test_a_child_that_hangs_is_killed_at_its_deadline_and_replaced():
     assert teacher.statistics.restarts == 1
 
 
-def test_a_child_that_is_killed_is_an_error_and_replaced():
+def test_a_child_that_is_killed_is_an_error_and_replaced() -> None:
     with pool(time_limit_s=20.0) as teacher:
         teacher.plan([request()])
         child = teacher._children[0].process.pid
@@ -132,7 +141,7 @@ def test_a_child_that_is_killed_is_an_error_and_replaced():
         assert teacher.plan([request(seed=6)])[0].outcome.status == "solved"
 
 
-def test_closing_ends_a_plan_under_way_and_all_processes():
+def test_closing_ends_a_plan_under_way_and_all_processes() -> None:
     teacher = pool(time_limit_s=30.0)
     teacher.plan([request()])
     child = teacher._children[0].process.pid
@@ -147,7 +156,7 @@ def test_closing_ends_a_plan_under_way_and_all_processes():
     teacher.close()
 
 
-def test_what_cannot_start_says_so():
+def test_what_cannot_start_says_so() -> None:
     with (
         pool(memory_limit_mb=20) as teacher,
         pytest.raises(LearnerError, match="cannot start its processes"),
@@ -155,7 +164,7 @@ def test_what_cannot_start_says_so():
         teacher.plan([request()])
 
 
-def test_frames_survive_any_cut_and_refuse_what_is_none():
+def test_frames_survive_any_cut_and_refuse_what_is_none() -> None:
     frames = pack_frame(["ready"]) + pack_frame({"a": b"\x00" * 300})
     for cut in range(len(frames)):
         buffer = FrameBuffer()

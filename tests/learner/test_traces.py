@@ -1,14 +1,19 @@
+from typing import Any
+
 import pytest
 
 from configs.schema import RenderingConfig
 from learner.planners import MimirPlanner, PlanLimits, PlanOutcome
 from learner.traces import objects_in_order, teach
-from tasks.domains import get_domain
+from tasks.domains import Domain, get_domain
 from tasks.rendering import Rendering
 from tasks.simulators import make_simulator
+from tasks.task import Action, Simulator, Task
 
 
-def parts(name="blocks", **rendering):
+def parts(
+    name: str = "blocks", **rendering: Any
+) -> tuple[Domain, Simulator, Rendering, MimirPlanner]:
     domain = get_domain(name)
     return (
         domain,
@@ -19,7 +24,7 @@ def parts(name="blocks", **rendering):
 
 
 @pytest.mark.parametrize("observation", ["none", "changes", "state"])
-def test_a_trace_replays_in_the_simulator(observation):
+def test_a_trace_replays_in_the_simulator(observation: str) -> None:
     domain, simulator, rendering, planner = parts(observation=observation)
     for seed in range(5):
         task = domain.draw({"blocks": (2, 4)}, seed)
@@ -43,7 +48,7 @@ def test_a_trace_replays_in_the_simulator(observation):
         assert simulator.solved
 
 
-def test_the_same_task_gives_the_same_trace():
+def test_the_same_task_gives_the_same_trace() -> None:
     domain, simulator, rendering, planner = parts("gripper")
     task = domain.draw({"balls": (3, 3)}, 3)
     first = teach(task, planner, simulator, rendering, PlanLimits())[1]
@@ -51,7 +56,7 @@ def test_the_same_task_gives_the_same_trace():
     assert first == second
 
 
-def test_objects_come_in_the_order_of_the_prompt():
+def test_objects_come_in_the_order_of_the_prompt() -> None:
     domain, simulator, rendering, _ = parts("ferry")
     simulator.reset(domain.draw({"cars": (2, 2), "locations": (4, 4)}, 1))
     naming = rendering.naming(simulator, 1)
@@ -66,14 +71,14 @@ def test_objects_come_in_the_order_of_the_prompt():
 class Liar:
     name = "liar"
 
-    def __init__(self, plan):
+    def __init__(self, plan: tuple[Action, ...]) -> None:
         self.given = plan
 
-    def plan(self, task, limits, objects=()):
+    def plan(self, task: Task, limits: Any, objects: Any = ()) -> PlanOutcome:
         return PlanOutcome("solved", self.given, optimal=True)
 
 
-def test_a_plan_that_the_simulator_refutes_is_an_error():
+def test_a_plan_that_the_simulator_refutes_is_an_error() -> None:
     domain, simulator, rendering, planner = parts()
     task = next(
         t for t in (domain.draw({"blocks": (4, 4)}, s) for s in range(20))
