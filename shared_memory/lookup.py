@@ -24,6 +24,7 @@ Codebatch = npt.NDArray[np.uint16]
 _NEVER = np.iinfo(np.int64).max
 _SCORES_AT_ONCE = 8_000_000
 _ROWS_A_BLOCK = 8192
+_ROUNDING = 1e-12  # of float64 sums: a procedure's cosine with itself is 1
 _MARGIN = 1e-4
 """More than float32 sums can be wrong by; within it, candidates are scored in float64."""
 
@@ -210,6 +211,7 @@ def _exact(
     vectors = book.vectors(procedures)  # (c, n, d)
     similarities = np.einsum("cnd,nd->c", vectors, direction)
     similarities /= np.sqrt(np.einsum("cnd,cnd->c", vectors, vectors))
+    similarities[similarities > 1.0 - _ROUNDING] = 1.0
     order = np.argsort(-similarities, kind="stable")
     order = order[similarities[order] >= threshold][:nearest]
-    return Neighbours(np.ascontiguousarray(procedures[order]), np.minimum(similarities[order], 1.0))
+    return Neighbours(np.ascontiguousarray(procedures[order]), similarities[order])

@@ -94,10 +94,16 @@ class EmbeddedServer:
         """
         if self.alive:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._choose_socket()
-        with self._locked() as lock:
-            self._spawn(lock.fileno())
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._choose_socket()
+            with self._locked() as lock:
+                self._spawn(lock.fileno())
+        except OSError as error:
+            raise SharedMemoryError(
+                f"the embedded server cannot use the folder {self.folder}: {error.strerror}; "
+                "choose another run folder or make room and rights there"
+            ) from error
         atexit.register(self._stop_at_exit)
         try:
             self._wait_until_ready()

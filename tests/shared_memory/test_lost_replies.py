@@ -1,0 +1,165 @@
+"""Replies get lost on the way: everything is done once all the same."""
+
+import random
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from configs.schema import BankConfig, SharedMemoryConfig
+from shared_memory.bank import Bank
+from shared_memory.connection import connect
+from shared_memory.outcomes import EpisodeEvent, OutcomeLog, PlanEvent
+from shared_memory.queues import PlanQueue, TraceQueue
+from shared_memory.records import Episode, PlanOutcomeRecord, PlanRequest, Trace
+from shared_memory.server import EmbeddedServer
+from shared_memory.weights import PublishedWeights
+
+
+class LossyWay:
+    """A socket that forwards to the server and loses some replies, with the connection.
+
+    Only replies to scripts and to reads of queues get lost: those to a new connection's first
+    commands would only cost time.
+    """
+
+    def __init__(self, folder: Path, server: str, loss: float, seed: int) -> None:
+        self.url = f"unix://{folder / 'lossy.sock'}"
+        self.lost = 0
+        self._server = server
+        self._loss = loss
+        self._random = random.Random(seed)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "lossy.sock"))
+        self._listener.listen()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _start(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+            except OSError:
+                return
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self._server)
+            risky = threading.Event()
+            self._start(self._forward, near, far, risky)
+            self._start(self._answer, far, near, risky)
+
+    def _forward(self, near: socket.socket, far: socket.socket, risky: threading.Event) -> None:
+        try:
+            while data := near.recv(65536):
+                if b"EVALSHA" in data or b"XREADGROUP" in data:
+                    risky.set()
+                far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # the other direction has closed both
+
+    def _answer(self, far: socket.socket, near: socket.socket, risky: threading.Event) -> None:
+        with far, near:
+            try:
+                while data := far.recv(65536):
+                    if risky.is_set() and self._random.random() < self._loss:
+                        self.lost += 1
+                        near.shutdown(socket.SHUT_RDWR)
+                        return
+                    risky.clear()
+                    near.sendall(data)
+            except OSError:
+                return
+
+
+@pytest.fixture
+def lossy(
+    server: EmbeddedServer, client: redis.Redis, tmp_path: Path
+) -> Iterator[tuple[redis.Redis, LossyWay]]:
+    way = LossyWay(tmp_path, server.url.removeprefix("unix://"), loss=0.0, seed=0)
+    unsure = connect(SharedMemoryConfig(retries=100), way.url)
+    way._loss = 0.4
+    yield unsure, way
+    unsure.close()
+    way.close()
+
+
+def test_pushes(
+    lossy: tuple[redis.Redis, LossyWay],
+    client: redis.Redis,
+    make_episode: Callable[..., Episode],
+    make_request: Callable[..., PlanRequest],
+) -> None:
+    unsure, way = lossy
+    bank = Bank(unsure, "run", BankConfig())
+    for start in range(0, 80, 4):
+        episodes = [make_episode(start + place, codes=3) for place in range(4)]
+        bank.push(episodes, [make_request(start)])
+    assert way.lost > 3
+    sure = Bank(client, "run", BankConfig())
+    assert sure.statistics().finished == 80
+    assert sure.statistics().total("success").submitted == 80 * 4
+    assert sure.verify().problems == ()
+    events, _ = OutcomeLog(client, "run", ["blocks"]).read({})
+    counted = [event.episode.episode for event in events if isinstance(event, EpisodeEvent)]
+    assert sorted(counted) == [*range(80)]
+    assert PlanQueue(client, "run", ["blocks"]).backlog() == 20
+
+
+def test_work(
+    lossy: tuple[redis.Redis, LossyWay],
+    client: redis.Redis,
+    make_request: Callable[..., PlanRequest],
+) -> None:
+    unsure, way = lossy
+    Bank(client, "run", BankConfig()).push([], [make_request(number) for number in range(40)])
+    plans = PlanQueue(unsure, "run", ["blocks"], reclaim_s=0.05)
+    while plans.backlog():
+        for ticket, request in plans.take("teacher", 4, block_s=0.1):
+            index, digest, domain = request.task_index, request.task_digest, request.domain
+            plans.complete(
+                ticket,
+                PlanOutcomeRecord(index, digest, domain, 0, "astar", "solved", 1, 0.1, True, True),
+                Trace(index, digest, domain, 0, "astar", "prompt", ("",), ("act",)),
+            )
+    events, _ = OutcomeLog(client, "run", ["blocks"]).read({})
+    indices = sorted(event.outcome.task_index for event in events if isinstance(event, PlanEvent))
+    assert indices == [*range(40)]
+    traces = TraceQueue(unsure, "run", ["blocks"], reclaim_s=0.05)
+    learned: list[int] = []
+    while traces.backlog():
+        for ticket, trace in traces.take("learner", 8, block_s=0.1):
+            if trace.task_index not in learned:  # its acknowledgement may be repeated
+                learned.append(trace.task_index)
+            traces.ack([ticket])
+    assert sorted(learned) == [*range(40)]
+    assert way.lost > 3
+
+
+def test_batches_and_versions(
+    lossy: tuple[redis.Redis, LossyWay],
+    client: redis.Redis,
+    make_request: Callable[..., PlanRequest],
+) -> None:
+    unsure, way = lossy
+    plans = PlanQueue(unsure, "run", ["blocks"])
+    published = PublishedWeights(unsure, "run")
+    for number in range(20):
+        plans.put_many("blocks", [make_request(number), make_request(100 + number)])
+        published.publish(number, b"weights" * number + b"x")
+    assert way.lost > 3
+    assert PlanQueue(client, "run", ["blocks"]).backlog() == 40
+    assert PublishedWeights(client, "run").fetch() == (19, b"weights" * 19 + b"x")
