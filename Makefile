@@ -46,8 +46,8 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version); a few minutes, once"
 	@$(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "$(PYTHON) cannot make virtual environments: on Debian, install python3-venv" >&2; exit 1; }
-	@$(VENV)/bin/python -m pip install --quiet --upgrade-strategy only-if-needed -r requirements.lock
-	@$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@$(VENV)/bin/python -m pip install -qq -r requirements.lock
+	@$(VENV)/bin/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 clean:

@@ -201,6 +201,8 @@ def event_line(event: Event) -> str:
 
 def standing_line(standing: Standing) -> str:
     """Where the run stands, in one line."""
+    if not standing.name:
+        return "starting: shared memory, Ray, learner and actors"
     parts = [
         f"phase {standing.phase}",
         f"{standing.done}/{standing.tasks} tasks",

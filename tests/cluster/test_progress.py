@@ -41,7 +41,10 @@ def test_a_panel_in_a_terminal() -> None:
 
 
 def test_nothing_known_yet_is_a_dash() -> None:
-    line = standing_line(Standing())
+    standing = Standing()
+    assert standing_line(standing).startswith("starting")
+    standing.name = "fake"
+    line = standing_line(standing)
     assert "CSR -" in line
     assert "- left" in line
     text = io.StringIO()
