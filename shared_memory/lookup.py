@@ -67,10 +67,11 @@ class Book:
                 f"{born.shape}"
             )
         self.given = (code_vectors.copy(), mean.copy(), born.copy())
-        vectors: Doubles = code_vectors.astype(np.float64)
-        # (n, K, d): each code as chunk j sees it
-        self.centred: Doubles = vectors[None, :, :] - mean.astype(np.float64)[:, None, :]
-        self.squares: Doubles = np.einsum("nkd,nkd->nk", self.centred, self.centred)  # (n, K)
+        self._vectors: Doubles = code_vectors.astype(np.float64)
+        self._mean: Doubles = mean.astype(np.float64)
+        self._squares: Doubles = np.empty((mean.shape[0], code_vectors.shape[0]))  # (n, K)
+        for chunk, centre in enumerate(self._mean):
+            self._squares[chunk] = np.square(self._vectors - centre).sum(axis=1)
         self.born: Integers = born.astype(np.int64)
 
     @property
@@ -81,7 +82,7 @@ class Book:
     @property
     def chunks(self) -> int:
         """n."""
-        return int(self.centred.shape[0])
+        return int(self._mean.shape[0])
 
     def is_same(
         self,
@@ -97,13 +98,19 @@ class Book:
 
     def vectors(self, codes: Codebatch) -> Doubles:
         """Centred procedures (B, n, d) of codes (B, n)."""
-        vectors: Doubles = self.centred[np.arange(self.chunks), codes]
-        return vectors
+        return self._vectors[codes] - self._mean
 
     def norms(self, codes: Codebatch) -> Doubles:
         """Lengths (B,) of centred procedures (B, n)."""
-        lengths: Doubles = np.sqrt(self.squares[np.arange(self.chunks), codes].sum(axis=1))
+        lengths: Doubles = np.sqrt(self._squares[np.arange(self.chunks), codes].sum(axis=1))
         return lengths
+
+    def tables(self, directions: Doubles) -> Floats:
+        """(n, K, Q): what code k in chunk j adds to the product with direction q of (Q, n, d)."""
+        tables = np.empty((self.chunks, self.codes, directions.shape[0]), dtype=np.float32)
+        for chunk, centre in enumerate(self._mean):
+            tables[chunk] = (self._vectors - centre) @ directions[:, chunk].T
+        return tables
 
 
 def judge(book: Book, codes: Codebatch) -> tuple[Integers, Floats]:
@@ -151,13 +158,11 @@ def nearest_procedures(
     if not with_length.size:
         return found
     directions = vectors[with_length] / lengths[with_length, None, None]
-    # (n, K, Q): what code k in chunk j adds to the cosine of query q
-    tables = np.matmul(book.centred, directions.transpose(1, 2, 0)).astype(np.float32)
-    together = max(1, _SCORES_AT_ONCE // rows)
+    together = max(1, _SCORES_AT_ONCE // max(rows, book.chunks * book.codes))
     for first in range(0, with_length.size, together):
-        part = np.ascontiguousarray(tables[:, :, first : first + together])
-        scores = np.empty((rows, part.shape[2]), dtype=np.float32)
-        _sum_tables(part, columns, scores)
+        part = directions[first : first + together]
+        scores = np.empty((rows, part.shape[0]), dtype=np.float32)
+        _sum_tables(book.tables(part), columns, scores)
         scores *= inverse_lengths[:, None]
         scores[inverse_lengths == 0.0] = -np.inf
         for place, column in enumerate(np.ascontiguousarray(scores.T), start=first):

@@ -122,12 +122,13 @@ def as_values(record: Any) -> Any:
     return record
 
 
+@settings(deadline=None)
 @given(records)
 def test_round_trip(record: Any) -> None:
     assert as_values(decode(type(record), encode(record))) == as_values(record)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(records, some.data())
 def test_mutated_bytes_are_refused_or_valid(record: Any, data: some.DataObject) -> None:
     payload = bytearray(encode(record))
@@ -143,7 +144,7 @@ def test_mutated_bytes_are_refused_or_valid(record: Any, data: some.DataObject) 
         assert as_values(decode(type(record), encode(again))) == as_values(again)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 @given(some.binary(max_size=200))
 def test_random_bytes_are_refused(payload: bytes) -> None:
     for kind in (Episode, PlanRequest, Trace, PlanOutcomeRecord, BankEntry, Decision):

@@ -110,7 +110,7 @@ def test_a_hanging_server_is_given_up_in_time(own_server: EmbeddedServer) -> Non
             start = time.monotonic()
             with pytest.raises(SharedMemoryError, match="did not answer within"):
                 act()
-            assert time.monotonic() - start < 3.0
+            assert time.monotonic() - start < 6.0
     finally:
         os.kill(own_server.pid, signal.SIGCONT)
     assert call(client, "GET", "key") is None

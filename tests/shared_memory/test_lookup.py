@@ -27,7 +27,7 @@ def brute_force(
     return cosines
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     seed=some.integers(0, 10_000),
     rows=some.integers(0, 60),

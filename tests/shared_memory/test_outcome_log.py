@@ -72,7 +72,7 @@ def test_waits_for_events(
     log = OutcomeLog(client, "run", DOMAINS)
     start = time.monotonic()
     assert log.read({}, wait_s=0.2)[0] == []
-    assert 0.15 < time.monotonic() - start < 2.0
+    assert 0.15 < time.monotonic() - start < 5.0
 
     def push() -> None:
         mine = connect(SharedMemoryConfig(), server.url)

@@ -89,11 +89,11 @@ def test_unsolved_requests_leave_an_event_but_no_trace(
 def test_what_a_dead_consumer_held_is_taken_over_and_done_once(
     client: redis.Redis, make_request: RequestMaker
 ) -> None:
-    plans = PlanQueue(client, "run", DOMAINS, reclaim_s=0.1)
+    plans = PlanQueue(client, "run", DOMAINS, reclaim_s=0.5)
     Bank(client, "run", BankConfig()).push([], [make_request(1), make_request(2)])
     held = plans.take("dead", 2)
     assert plans.take("alive", 2) == []
-    time.sleep(0.15)
+    time.sleep(0.6)
     taken_over = plans.take("alive", 2)
     assert taken_over == held
     for ticket, request in taken_over:
@@ -145,7 +145,7 @@ def test_blocking_take_waits_no_longer_than_told(client: redis.Redis) -> None:
     plans = PlanQueue(client, "run", DOMAINS)
     start = time.monotonic()
     assert plans.take("teacher", 1, block_s=0.3) == []
-    assert 0.25 < time.monotonic() - start < 2.0
+    assert 0.25 < time.monotonic() - start < 5.0
 
 
 def test_blocking_take_is_woken(
