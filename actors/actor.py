@@ -21,7 +21,7 @@ from configs.schema import ActingConfig, RenderingConfig, SharedMemoryConfig
 from shared_memory.connection import connect
 from tasks.domains import get_domain
 from tasks.rendering import Rendering
-from tasks.simulators import make_simulator
+from tasks.simulators import SimulatorKind, make_simulator
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ActorSetting:
     seed: int
     url: str
     domains: tuple[str, ...]
-    simulator: str
+    simulator: SimulatorKind
     step_limit: int
     rendering: RenderingConfig
     acting: ActingConfig

@@ -17,7 +17,8 @@ from actors.errors import ActingError
 from actors.policy import Policy, Shuffle
 from model.tokenizer import WordTokenizer
 from shared_memory.records import Decision
-from tasks.rendering import Naming, Rendering
+from tasks.naming import Naming
+from tasks.rendering import Rendering
 from tasks.task import Action, Simulator, Task
 
 MakeSimulator = Callable[[str], Simulator]

@@ -149,7 +149,7 @@ class Nesypr(Algorithm):
         self.eval_env_runner_group = None
         self.evaluation_config = None
         self._aggregator_actor_manager = None
-        self.remote_requests_in_flight = {}
+        self.remote_requests_in_flight: dict[Any, Any] = {}
         self._set_up_metrics()
         if self._given is not None:
             self.controller = self._given

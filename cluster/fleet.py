@@ -155,7 +155,8 @@ class Fleet:
 
     def _start(self, place: int) -> None:
         name = f"actor-{place}" if self._generation == 0 else f"actor-{place}.{self._generation}"
-        handle = ActorProcess.options(num_cpus=self._cpus).remote(name, self._setting)
+        remote: Any = ActorProcess  # a remote class; mypy sees the plain one
+        handle = remote.options(num_cpus=self._cpus).remote(name, self._setting)
         worker = _Worker(name, place, handle, up=False, request=handle.pulse.remote())
         self._workers[name] = worker
         self._supervisor.asked(name, "start", START_DEADLINE_S, time.monotonic())

@@ -159,7 +159,8 @@ class LearnerLink:
 
     def _start(self) -> None:
         plan = self._plan
-        self._handle: Any = LearnerActor.options(num_cpus=self._cpus).remote(
+        remote: Any = LearnerActor  # a remote class; mypy sees the plain one
+        self._handle: Any = remote.options(num_cpus=self._cpus).remote(
             plan.setting, plan.model, plan.url
         )
         self._handle.start.remote()
