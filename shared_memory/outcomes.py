@@ -131,12 +131,13 @@ def _missing(domain: str, first: int, next_one: int) -> SharedMemoryError:
 
 
 def _event(domain: str, number: int, fields: dict[bytes, bytes]) -> OutcomeEvent:
-    if fields[b"k"] == b"episode":
-        return EpisodeEvent(
-            domain,
-            number,
-            decode(Episode, fields[b"p"]),
-            int(fields[b"a"]),
-            int(fields[b"d"]),
-        )
-    return PlanEvent(domain, number, decode(PlanOutcomeRecord, fields[b"p"]))
+    try:
+        kind, payload = fields[b"k"], fields[b"p"]
+        if kind == b"episode":
+            admitted, duplicates = int(fields[b"a"]), int(fields[b"d"])
+            return EpisodeEvent(domain, number, decode(Episode, payload), admitted, duplicates)
+    except (KeyError, ValueError) as error:
+        raise SharedMemoryError(
+            f"event {number} of {domain!r} in the outcome log is malformed: the log is damaged"
+        ) from error
+    return PlanEvent(domain, number, decode(PlanOutcomeRecord, payload))

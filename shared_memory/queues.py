@@ -215,18 +215,19 @@ class WorkQueue(Generic[_Record]):
         return domains[self._turn :] + domains[: self._turn]
 
     def _reclaim(self, domain: str, consumer: str, count: int) -> list[tuple[Ticket, _Record]]:
-        reply = call(
-            self._client,
-            "XAUTOCLAIM",
-            self._streams[domain],
-            self._group,
-            consumer,
-            int(1000 * self._reclaim_s),
-            "0-0",
-            "COUNT",
-            count,
-        )
-        return self._decoded(domain, reply[1])
+        pieces: list[tuple[Ticket, _Record]] = []
+        start: str | bytes = "0-0"
+        while len(pieces) < count:
+            reply = call(
+                self._client,
+                *("XAUTOCLAIM", self._streams[domain], self._group, consumer),
+                *(int(1000 * self._reclaim_s), start, "COUNT", count - len(pieces)),
+            )
+            start = reply[0]
+            pieces.extend(self._decoded(domain, reply[1]))
+            if start == b"0-0":  # all that is pending has been looked at
+                break
+        return pieces
 
     def _read_new(
         self, domains: Sequence[str], consumer: str, count: int, block_ms: int | None

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import redis
 
 from configs.schema import BankConfig
+from shared_memory.codec import MAX_CODES
 from shared_memory.connection import call, call_all, members
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
@@ -31,6 +32,7 @@ from shared_memory.records import SIGNS, Sign
 
 _BATCHES_A_READ = 200
 _RELOAD_ATTEMPTS = 5
+_DAMAGED_LOG = "a batch of the bank's log is malformed: the log is damaged; start a new run"
 
 
 _NO_NUMBERS: Integers = np.empty(0, dtype=np.int64)
@@ -286,11 +288,16 @@ class BankReplica:
             number = int(name.partition(b"-")[0])
             if number != replica.position + 1:
                 return False
+            try:
+                width = int(fields[b"w"])
+                added, touched, retired = fields[b"a"], fields[b"t"], fields[b"r"]
+            except (KeyError, ValueError) as error:
+                raise SharedMemoryError(_DAMAGED_LOG) from error
             for sign, bank in replica.banks.items():
                 code = SIGNS.index(sign)
-                bank.add(*_added_rows(fields[b"a"], int(fields[b"w"]), code))
-                bank.touch(*_touched_rows(fields[b"t"], code))
-                bank.remove(_retired_rows(fields[b"r"], code))
+                bank.add(*_added_rows(added, width, code))
+                bank.touch(*_touched_rows(touched, code))
+                bank.remove(_retired_rows(retired, code))
             replica.position = number
         return bool(batches) or replica.position == last
 
@@ -311,7 +318,12 @@ def _scanned(client: redis.Redis, key: str) -> tuple[Integers, Integers, Codebat
     held_members = dict(members(client, key))
     codes, values = list(held_members.keys()), list(held_members.values())
     layout = np.dtype([("number", ">u8"), ("entries", ">u4"), ("version", ">u4")])
-    if any(len(value) != layout.itemsize for value in values) or len(set(map(len, codes))) > 1:
+    widths = {len(one) for one in codes}
+    if (
+        any(len(value) != layout.itemsize for value in values)
+        or len(widths) > 1
+        or any(width % 2 for width in widths)
+    ):
         raise SharedMemoryError(f"the bank at {key} is damaged; start a new run")
     held = np.frombuffer(b"".join(values), dtype=layout)
     return (
@@ -331,15 +343,15 @@ _TOUCHED_FIELDS = [("sign", "u1"), ("number", ">u8"), ("version", ">u4")]
 
 def _rows(payload: bytes, layout: np.dtype[np.void], code: int) -> npt.NDArray[np.void]:
     if len(payload) % layout.itemsize:
-        raise SharedMemoryError(
-            "a batch of the bank's log has a wrong length: the log is damaged; start a new run"
-        )
+        raise SharedMemoryError(_DAMAGED_LOG)
     rows = np.frombuffer(payload, dtype=layout)
     chosen: npt.NDArray[np.void] = rows[rows["sign"] == code]
     return chosen
 
 
 def _added_rows(payload: bytes, width: int, code: int) -> tuple[Integers, Integers, Codebatch]:
+    if not 0 <= width <= 2 * MAX_CODES or width % 2:
+        raise SharedMemoryError(_DAMAGED_LOG)
     layout = np.dtype([*_TOUCHED_FIELDS, ("codes", ">u2", (width // 2,))])
     rows = _rows(payload, layout, code)
     return (

@@ -66,6 +66,23 @@ def test_lost_events_are_told(client: redis.Redis, make_episode: EpisodeMaker) -
         log.read({})
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"other": b"x"},
+        {"k": b"episode", "p": b"x", "a": b"1", "d": b"two"},
+        {"k": b"episode", "p": b"\xc1", "a": b"1", "d": b"2"},
+        {"k": b"plan", "p": b"\xc1"},
+    ],
+)
+def test_hostile_events_are_told(client: redis.Redis, fields: dict[str, bytes]) -> None:
+    keys = RunKeys("run").domain("blocks")
+    call(client, "HSET", keys.counters, "outcomes", 1)
+    call(client, "XADD", keys.outcomes, "1-0", *(part for pair in fields.items() for part in pair))
+    with pytest.raises(SharedMemoryError):
+        OutcomeLog(client, "run", DOMAINS).read({})
+
+
 def test_waits_for_events(
     server: EmbeddedServer, client: redis.Redis, make_episode: EpisodeMaker
 ) -> None:

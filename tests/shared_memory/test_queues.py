@@ -116,6 +116,19 @@ def test_idle_consumers_that_hold_work_are_kept(
     assert len(plans.take("alive")) == 1
 
 
+def test_taken_over_from_behind_what_others_work_at(
+    client: redis.Redis, make_request: RequestMaker
+) -> None:
+    plans = PlanQueue(client, "run", ["blocks"], reclaim_s=0.5)
+    plans.put_many("blocks", [make_request(number) for number in range(40)])
+    busy = [ticket.entry for ticket, _ in plans.take("busy", 39)]
+    plans.take("dead", 1)
+    time.sleep(0.6)
+    stream = RunKeys("run").domain("blocks").plans
+    call(client, "XCLAIM", stream, "teachers", "busy", 0, *busy)  # still at it
+    assert [request.task_index for _, request in plans.take("alive", 1)] == [39]
+
+
 def test_a_batch_is_put_once(client: redis.Redis, make_request: RequestMaker) -> None:
     plans = PlanQueue(client, "run", DOMAINS)
     requests = [make_request(number) for number in range(3)]

@@ -175,9 +175,28 @@ def test_damage_in_the_log_is_told(client: redis.Redis, make_episode: EpisodeMak
     replica.refresh()
     keys = RunKeys("run").domain("blocks")
     call(client, "HINCRBY", keys.counters, "log", 1)
-    call(client, "XADD", keys.log, "2-0", "w", 12, "a", b"odd", "t", b"", "r", b"")
-    with pytest.raises(SharedMemoryError, match="log is damaged"):
-        replica.refresh()
+    for fields in (
+        {"w": 12, "a": b"odd", "t": b"", "r": b""},
+        {"w": 12, "a": b"", "t": b"odd", "r": b""},
+        {"w": 12, "a": b"", "t": b"", "r": b"odd"},
+        {"w": -2, "a": b"", "t": b"", "r": b""},
+        {"w": "x", "a": b"", "t": b"", "r": b""},
+        {"other": 1},
+    ):
+        call(client, "DEL", keys.log)
+        call(client, "XADD", keys.log, "2-0", *(part for pair in fields.items() for part in pair))
+        with pytest.raises(SharedMemoryError, match="log is damaged"):
+            replica.refresh()
+
+
+def test_damage_in_a_bank_is_told(client: redis.Redis, make_episode: EpisodeMaker) -> None:
+    Bank(client, "run", BankConfig()).push([make_episode(0)])
+    procedures = RunKeys("run").domain("blocks").sign("success").procedures
+    for codes, value in ((b"odd", b"x" * 16), (b"x" * 12, b"short")):
+        call(client, "HSET", procedures, codes, value)
+        with pytest.raises(SharedMemoryError, match="is damaged"):
+            followed(client).refresh()
+        call(client, "HDEL", procedures, codes)
 
 
 def test_lookup_finds_what_is_valid(client: redis.Redis, make_episode: EpisodeMaker) -> None:
