@@ -1,51 +1,22 @@
 """The Ray edge of an actor: a process of its own around an `ActorService`.
 
 The process owns its connection to shared memory, its simulators and one torch thread. Requests
-come one after another; `ping` and `progress` are answered beside a running request, from the
-second thread of the concurrency group "watch".
+come one after another; `pulse` is answered beside a running request, by a thread of its own. What
+acting needs (torch, transformers) is imported in the process only, never where it is started from.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import ray
-import torch
 
-from actors.policy import Shuffle
-from actors.rollout import Assignment
-from actors.service import ActorService, ActReport, ProbeReport, resident_mb
-from configs.schema import ActingConfig, RenderingConfig, SharedMemoryConfig
+from actors.records import ActorSetting, ActReport, Assignment, ProbeReport, Pulse, Shuffle
 from shared_memory.connection import connect
 from tasks.domains import get_domain
 from tasks.rendering import Rendering
-from tasks.simulators import SimulatorKind, make_simulator
-
-
-@dataclass(frozen=True, slots=True)
-class ActorSetting:
-    """Everything that an actor needs to know, and no more."""
-
-    run: str
-    seed: int
-    url: str
-    domains: tuple[str, ...]
-    simulator: SimulatorKind
-    step_limit: int
-    rendering: RenderingConfig
-    acting: ActingConfig
-    shared_memory: SharedMemoryConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """A sign of life: how often the actor has made progress, and its size."""
-
-    process: int
-    rounds: int
-    resident_mb: float
+from tasks.simulators import make_simulator
 
 
 @ray.remote(concurrency_groups={"watch": 1}, max_restarts=0, max_task_retries=0)
@@ -53,6 +24,10 @@ class ActorProcess:
     """An actor as the driver sees it. Never restarted by Ray: the supervisor replaces it."""
 
     def __init__(self, name: str, setting: ActorSetting) -> None:
+        import torch
+
+        from actors.service import ActorService
+
         torch.set_num_threads(1)
         domains = [get_domain(domain) for domain in setting.domains]
         by_name = {domain.name: domain for domain in domains}
@@ -91,4 +66,6 @@ class ActorProcess:
     @ray.method(concurrency_group="watch")
     def pulse(self) -> Pulse:
         """Answered beside a running request."""
+        from actors.service import resident_mb
+
         return Pulse(os.getpid(), self._rounds, resident_mb())

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from actors.contrastive import NeighboursLike, reconstruct
+from actors.records import Shuffle
 from configs.schema import ActingConfig
 from model.decoding import DecodingEngine
 from model.procedure_lm import ProcedureLM
 from shared_memory.records import Codes, Sign
-
-Shuffle: TypeAlias = Literal["none", "domain", "any"]
-"""Whose procedure a decision uses: its own, another one of its domain, another one of any."""
 
 
 class Replica(Protocol):

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from actors.errors import ActingError
-from actors.policy import Policy, Shuffle
+from actors.policy import Policy
+from actors.records import Assignment, Shuffle, StageTimes
 from model.tokenizer import WordTokenizer
 from shared_memory.records import Decision
 from tasks.naming import Naming
@@ -22,33 +23,6 @@ from tasks.rendering import Rendering
 from tasks.task import Action, Simulator, Task
 
 MakeSimulator = Callable[[str], Simulator]
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A task to act, under an episode number that nobody else has (-1: a probe)."""
-
-    episode: int
-    task: Task
-
-
-@dataclass(slots=True)
-class StageTimes:
-    """Seconds spent in the parts of acting, and what was done in them."""
-
-    select: float = 0.0  # policy: reading, banks, decoding
-    step: float = 0.0  # simulators: steps, observations, applicable actions
-    reset: float = 0.0  # simulators: new tasks; prompts fed to the model
-    decisions: int = 0
-    episodes: int = 0
-
-    def add(self, other: StageTimes) -> None:
-        """Add another's figures to these."""
-        self.select += other.select
-        self.step += other.step
-        self.reset += other.reset
-        self.decisions += other.decisions
-        self.episodes += other.episodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import redis
 
 from actors.errors import ActingError
-from actors.policy import Policy, Shuffle
-from actors.rollout import Assignment, FinishedEpisode, MakeSimulator, Rollout, StageTimes
+from actors.policy import Policy
+from actors.records import ActReport, Assignment, ProbeOutcome, ProbeReport, Shuffle, StageTimes
+from actors.rollout import FinishedEpisode, MakeSimulator, Rollout
 from configs.schema import ActingConfig, SharedMemoryConfig
 from model.saving import from_bytes
 from model.tokenizer import WordTokenizer
@@ -30,46 +30,6 @@ from tasks.rendering import Rendering
 
 PUSH_BATCH = 16
 """Finished episodes that go to shared memory in one step."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActReport:
-    """What an actor answers to a request to act: that it is done, and what it cost."""
-
-    actor: str
-    version: int  # the book version that all episodes were acted with
-    episodes: tuple[int, ...]  # numbers of the episodes that shared memory has acknowledged
-    doubled: int  # of them, known to shared memory already
-    times: StageTimes
-    seconds: float
-    resident_mb: float  # resident memory of this process, MiB
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeOutcome:
-    """How one held-out task went."""
-
-    digest: str
-    domain: str
-    phase: int
-    success: bool
-    conditions_met: int
-    conditions: int
-    steps: int  # actions emitted
-    accepted: int  # of them, accepted by the simulator
-    hits_success: int
-    hits_failure: int
-    ending: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProbeReport:
-    """What an actor answers to a request to probe."""
-
-    actor: str
-    version: int
-    outcomes: tuple[ProbeOutcome, ...]
-    seconds: float
 
 
 def resident_mb() -> float:

@@ -22,7 +22,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from actors.policy import Policy
-from actors.rollout import Assignment, FinishedEpisode, Rollout, RunningEpisode
+from actors.records import Assignment
+from actors.rollout import FinishedEpisode, Rollout, RunningEpisode
 from configs.schema import (
     ActingConfig,
     DomainShare,

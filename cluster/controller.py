@@ -18,9 +18,7 @@ from typing import Any, Literal
 import ray
 import redis
 
-from actors.actor import ActorSetting
-from actors.rollout import Assignment
-from actors.service import ActReport, ProbeReport
+from actors.records import ActorSetting, ActReport, Assignment, ProbeReport
 from cluster import accounting, checkpoint
 from cluster.checkpoint import DriverState
 from cluster.dispatcher import (
@@ -187,10 +185,11 @@ class RunController:
         """Ask the run to stop at the next turn; may be called from a signal handler."""
         self._stop = True
 
-    def start(self) -> None:
+    def start(self, meanwhile: Callable[[], object] | None = None) -> None:
         """Start or join everything, and wait until the first version is published.
 
-        Raises NesyprError with a sentence; `close` must be called in any case.
+        `meanwhile` is called while the processes that were started load their libraries. Raises
+        NesyprError with a sentence; `close` must be called in any case.
         """
         config = self.config
         if config.shared_memory.url is None:
@@ -232,6 +231,8 @@ class RunController:
         )
         self._restore()
         self._save()
+        if meanwhile is not None:
+            meanwhile()
         self._plan_lengths = reference_plan_lengths(self.stream, config.teacher)
         self._until(
             lambda: self._state.version >= 0,

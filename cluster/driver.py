@@ -8,6 +8,7 @@ resumed. A second Ctrl-C interrupts at once.
 
 from __future__ import annotations
 
+import importlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ def run(config: RunConfig, folder: RunFolder, observers: Observers, resume: bool
     controller = RunController(config, folder, observers, resume)
     with _stopping_on_signals(controller.request_stop) as restore_handlers:
         try:
-            controller.start()
+            controller.start(meanwhile=_load_shell)
             restore_handlers()  # starting Ray replaces them
             _train(config, controller)
         except BaseException:
@@ -42,6 +43,11 @@ def run(config: RunConfig, folder: RunFolder, observers: Observers, resume: bool
         account = controller.close("finished" if controller.finished else "stopped")
     if account is not None and controller.finished and not account.closes:
         raise RunError(accounting.sentence(account.problems))
+
+
+def _load_shell() -> None:
+    """RLlib takes seconds to import."""
+    importlib.import_module("cluster.algorithm")
 
 
 def _train(config: RunConfig, controller: RunController) -> None:

@@ -13,10 +13,8 @@ from typing import Any, TypeAlias
 
 import ray
 
-from actors.actor import ActorProcess, ActorSetting, Pulse
-from actors.policy import Shuffle
-from actors.rollout import Assignment
-from actors.service import ActReport, ProbeReport
+from actors.actor import ActorProcess
+from actors.records import ActorSetting, ActReport, Assignment, ProbeReport, Pulse, Shuffle
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 

@@ -12,9 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.policy import Shuffle
-from actors.rollout import Assignment
-from actors.service import ProbeOutcome, ProbeReport
+from actors.records import Assignment, ProbeOutcome, ProbeReport, Shuffle
 from cluster.measures import measure
 from cluster.observer import Probed, ProbeMode
 from tasks.metrics import Attempt

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import ray
-import torch
 
 from configs.errors import NesyprError
 from configs.schema import ModelConfig
-from learner.distilled_lm import DistilledLM
 from learner.learner import LearnerService, LearnerSetting, LearnerStatus, VersionReport
+from learner.student import Student
 from shared_memory.connection import connect
 from tasks.domains import get_domain
 from tasks.rendering import Rendering
@@ -64,6 +63,8 @@ class LearnerActor:
     """A learner as the driver sees it."""
 
     def __init__(self, setting: LearnerSetting, model: ModelConfig, url: str) -> None:
+        import torch  # in this process only: the driver imports this file, too
+
         torch.set_num_threads(1)
         self._setting = setting
         self._model = model
@@ -137,7 +138,9 @@ class LearnerActor:
             self._failure = error
             self._phase = "failed"
 
-    def _make_student(self) -> DistilledLM:
+    def _make_student(self) -> Student:
+        from learner.distilled_lm import DistilledLM
+
         setting = self._setting
         domains = [get_domain(name) for name in setting.domains]
         rendering = Rendering(domains, setting.rendering)

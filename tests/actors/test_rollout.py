@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from actors.policy import Choice, Policy
-from actors.rollout import Assignment, Rollout
+from actors.records import Assignment
+from actors.rollout import Rollout
 from configs.schema import DomainShare, PhaseConfig, RenderingConfig, StreamConfig
 from learner.planners import MimirPlanner, PlanLimits
 from model.tokenizer import WordTokenizer

@@ -10,7 +10,7 @@ import torch
 
 from actors.errors import ActingError
 from actors.policy import Policy
-from actors.rollout import Assignment
+from actors.records import Assignment
 from actors.service import ActorService
 from configs.schema import (
     ActingConfig,
