@@ -16,6 +16,7 @@ import json
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ for name in ("ray.rllib", "ray.tune"):
 
 RUN = "run"
 """The copy of the run's folder inside a checkpoint."""
+
+COPY_ATTEMPTS = 5
 
 RESULT = "nesypr"
 """Where a result has our figures."""
@@ -188,6 +191,13 @@ class Nesypr(Algorithm):
                 (runners, EPISODE_RETURN_MEAN), report.solved / report.tasks, window=1
             )
 
+    def step(self) -> dict[str, Any]:
+        """RLlib's iteration; tells Tune when the stream is through."""
+        result: dict[str, Any] = super().step()
+        if self.run.finished:
+            result["done"] = True
+        return result
+
     def restore_env_runners(self, env_runner_group: Any) -> list[int]:
         """There are no EnvRunners; the run replaces its own actors."""
         return []
@@ -306,10 +316,20 @@ def _listed(callbacks: Any) -> list[Any]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a run's folder without its lock, sockets and logs."""
-    shutil.copytree(
-        source,
-        target,
-        dirs_exist_ok=True,
-        ignore=shutil.ignore_patterns("lock", "*.sock", "*.lock", "*.log", "*.partial", "*.html"),
+    """Copy a run's folder without its lock, sockets and logs.
+
+    The learner may replace a checkpoint meanwhile: then the copy is made again.
+    """
+    ignored = shutil.ignore_patterns(
+        "lock", "*.sock", "*.lock", "*.log", "*.partial", "*.html", "writing-*"
     )
+    for attempt in range(COPY_ATTEMPTS):
+        try:
+            shutil.copytree(source, target, dirs_exist_ok=True, ignore=ignored)
+            return
+        except shutil.Error:
+            if attempt == COPY_ATTEMPTS - 1:
+                raise
+            for path in target.glob("checkpoints/learner/checkpoint-*"):
+                shutil.rmtree(path)
+            time.sleep(0.5)

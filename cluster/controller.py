@@ -138,6 +138,7 @@ class RunController:
             time.monotonic(),
         )
         self._stop = False
+        self._started = False
         self._server: EmbeddedServer | None = None
         self._session: RaySession | None = None
         self._client: redis.Redis | None = None
@@ -251,6 +252,7 @@ class RunController:
                 version=max(0, self._state.version),
             )
         )
+        self._started = True
         for complaint in self._complaints:
             self._alarm("checkpoint", complaint)
 
@@ -394,7 +396,7 @@ class RunController:
             self._give_probes(self._probe)
         learner.allow(self._ceiling())
         now = time.monotonic()
-        if now - self._measured >= MEASURE_EVERY_S:
+        if self._started and now - self._measured >= MEASURE_EVERY_S:
             self._measure()
         if now - self._saved >= CHECKPOINT_EVERY_S:
             self._save()
