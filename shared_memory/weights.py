@@ -114,18 +114,23 @@ class PublishedWeights:
 
     def describe(self, version: int | None = None) -> PublishedVersion:
         """A version's (by default the latest's) size, digest and metadata."""
-        wanted = self.latest_version() if version is None else version
-        if wanted is None:
-            raise SharedMemoryError(
-                f"no weights have been published yet in run {self._keys.run!r}: start its learner"
-            )
-        manifest = call(self._client, "HGET", self._keys.weights, str(wanted))
-        if manifest is None:
-            raise SharedMemoryError(
-                f"version {wanted} is not there: the last {KEPT_VERSIONS} versions are kept, and "
-                f"the latest is {self.latest_version()}"
-            )
-        return _described(manifest)
+        deadline = time.monotonic() + _FETCH_DEADLINE_S
+        while True:
+            wanted = self.latest_version() if version is None else version
+            if wanted is None:
+                raise SharedMemoryError(
+                    f"no weights have been published yet in run {self._keys.run!r}: "
+                    "start its learner"
+                )
+            manifest = call(self._client, "HGET", self._keys.weights, str(wanted))
+            if manifest is not None:
+                return _described(manifest)
+            # The latest may have been dropped between the two reads, if newer ones came at once.
+            if version is not None or time.monotonic() > deadline:
+                raise SharedMemoryError(
+                    f"version {wanted} is not there: the last {KEPT_VERSIONS} versions are kept, "
+                    f"and the latest is {self.latest_version()}"
+                )
 
     def fetch(self, version: int | None = None) -> tuple[int, bytes]:
         """(version, payload) of a version, by default of the latest.
@@ -139,11 +144,12 @@ class PublishedWeights:
             payload = self._assembled(described)
             if payload is not None:
                 return described.version, payload
-            # Its parts were dropped between the two reads; the latest has moved on.
-            if version is not None or time.monotonic() > deadline:
+            # Its parts were dropped between the two reads; try again where newer ones are out.
+            still_latest = self.latest_version() == described.version
+            if version is not None or still_latest or time.monotonic() > deadline:
                 raise SharedMemoryError(
-                    f"version {described.version} was dropped while it was fetched: the last "
-                    f"{KEPT_VERSIONS} versions are kept; fetch the latest"
+                    f"parts of version {described.version} are gone: the last {KEPT_VERSIONS} "
+                    "versions are kept; fetch the latest, or have the learner publish a new one"
                 )
 
     def _send(self, key: str, part: Argument) -> None:
