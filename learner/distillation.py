@@ -31,6 +31,9 @@ from shared_memory.records import Trace
 CLIP = 1.0
 """Largest norm of the gradient."""
 
+DECAY_FROM = 0.6
+"""Share of `total_steps` after which the learning rate falls."""
+
 LAST_RATE = 0.05
 """Share of the learning rate that remains after `total_steps`."""
 
@@ -158,9 +161,13 @@ class Distiller:
         return EncodedTrace(tuple(renaming[list(trace.tokens)].tolist()), trace.decisions)
 
     def _rate(self) -> float:
-        """Linear warm-up, then linear decay to `LAST_RATE` of it."""
+        """Linear warm-up, a plateau, then linear decay to `LAST_RATE` of it, which then stays.
+
+        The plateau gives early and late phases of a stream the same rate.
+        """
         warm = min(1.0, (self.steps + 1) / max(1, self.config.warmup_steps))
-        left = max(0.0, 1 - self.steps / self.config.total_steps)
+        done = self.steps / self.config.total_steps
+        left = min(1.0, max(0.0, (1 - done) / (1 - DECAY_FROM)))
         return self.config.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * left)
 
 

@@ -113,7 +113,7 @@ class ProcedureBook(nn.Module):
         chunks = memory.detach()
         if self.training:
             self._keep(chunks.reshape(-1, self.config.width))
-            self._start_if_due()
+            self._start_if_due(chunks.reshape(-1, self.config.width))
         codes = self.nearest(chunks)  # (S, n)
         if not self.active:
             if self.training:
@@ -128,14 +128,19 @@ class ProcedureBook(nn.Module):
         return Quantised(memory + (vectors - chunks), codes, commitment)
 
     @torch.no_grad()
-    def _start_if_due(self) -> None:
-        """Count a step; after the warm-up place the codes by k-means on the reservoir."""
+    def _start_if_due(self, chunks: Tensor) -> None:
+        """Count a step; after the warm-up place the codes by k-means on the batch's chunks.
+
+        Not on the reservoir: most of that is from before the memory had learned anything.
+        """
         self.steps += 1
         due = int(self.steps) > self.config.warmup_steps
-        filled = min(int(self.reservoir_seen), RESERVOIR)
-        if self.active or not self.config.quantised or not due or filled < self.config.codes:
+        if self.active or not self.config.quantised or not due:
             return
-        data, K = self.reservoir[:filled], self.config.codes
+        data, K = chunks, self.config.codes
+        if len(data) < K:
+            data = torch.cat([data, self._draw(K - len(data), data)])
+        filled = len(data)
         codes = data[torch.randperm(filled, generator=self.generator)[:K]].clone()
         for _ in range(KMEANS_ROUNDS):
             chosen = torch.cdist(data, codes).argmin(1)

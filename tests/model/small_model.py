@@ -1,0 +1,19 @@
+"""Words and made-up traces for the tests of model/."""
+
+from __future__ import annotations
+
+from model import EncodedTrace, ProcedureLM
+
+WORDS = ("<pad>", "<domain>", "<goal>", "<state>", "<act>", "<end>", "go", "take")
+NAMES = tuple(f"place{number}" for number in range(1, 7))
+
+
+def trace_of(model: ProcedureLM, number: int) -> EncodedTrace:
+    """A made-up trace; different for each number."""
+    first, second = NAMES[number % 6], NAMES[(number + 1 + number // 6) % 6]
+    return EncodedTrace.encode(
+        model.tokenizer,
+        f"<domain> go <goal> take {second} <state> go {first}" + f" take {first}" * (number % 3),
+        ("", "", "")[: 1 + number % 3],
+        (f"go {first} {second}", f"take {second}", f"go {second} {first}")[: 1 + number % 3],
+    )

@@ -1,0 +1,113 @@
+"""Incremental batched decoding against the plain full pass, and contrastive decoding."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from small_model import trace_of
+
+from model import DecodingEngine, EncodedTrace, ModelError, ProcedureLM, collate
+from model.decoding import contrastive_scores
+
+
+def plain_answers(model: ProcedureLM, trace: EncodedTrace) -> list[tuple[list[int], list[int]]]:
+    """(codes, greedy answer) of every decision, each token by a full pass over everything."""
+    batch = collate([trace])
+    with torch.inference_mode():
+        memory, _ = model.write_batch(batch)
+        quantised = model.quantise(memory)
+        found = []
+        for decision in range(len(batch.row)):
+            R = quantised.procedure[decision : decision + 1]
+            tokens = [model.tokenizer.act]
+            while len(tokens) <= 16:
+                logits = model.answer(torch.tensor([tokens]), R)[0, -1]
+                token = int(logits.argmax())
+                if token == model.tokenizer.end:
+                    break
+                tokens.append(token)
+            found.append((quantised.codes[decision].tolist(), tokens[1:]))
+    return found
+
+
+def test_incremental_decoding_equals_the_full_pass(model: ProcedureLM) -> None:
+    """Episodes of different length enter, wait and leave in random order over three slots."""
+    rng = random.Random(0)
+    traces = [trace_of(model, number) for number in range(12)]
+    waiting = list(range(12))
+    engine = DecodingEngine(model, slots=3, max_tokens=64)
+    slots: dict[int, tuple[int, int]] = {}  # slot → (trace, next decision)
+    answers: dict[int, list[tuple[list[int], list[int]]]] = {number: [] for number in range(12)}
+    with torch.inference_mode():
+        while waiting or slots:
+            for slot in range(3):
+                if slot not in slots and waiting and rng.random() < 0.7:
+                    number = waiting.pop()
+                    first = traces[number].decisions[0][0]
+                    engine.enter([slot], [traces[number].tokens[:first]])
+                    slots[slot] = (number, 0)
+            acting = [slot for slot in slots if rng.random() < 0.8]
+            rng.shuffle(acting)
+            if not acting:
+                continue
+            reading = engine.read(acting)
+            decoded = engine.decode(acting, reading.memory)
+            fed = []
+            for row, slot in enumerate(acting):
+                number, decision = slots[slot]
+                answers[number].append((reading.codes[row].tolist(), decoded[row]))
+                start, length = traces[number].decisions[decision]
+                fed.append(traces[number].tokens[start + 1 : start + 1 + length])
+                if decision + 1 == len(traces[number].decisions):
+                    del slots[slot]
+                else:
+                    slots[slot] = (number, decision + 1)
+            engine.feed(acting, fed)
+    for number, trace in enumerate(traces):
+        assert answers[number] == plain_answers(model, trace)
+
+
+def test_rows_without_contrast_answer_bit_for_bit_as_without_banks(model: ProcedureLM) -> None:
+    R = torch.randn(4, model.chunks, 8, generator=torch.Generator().manual_seed(3))
+    engine = DecodingEngine(model, slots=4, max_tokens=64)
+    with torch.inference_mode():
+        alone = engine.decode(range(4), R)
+        silent = engine.decode(range(4), R, R.flip(0), torch.zeros(4, dtype=torch.bool), 0.5, 0.1)
+        some = torch.tensor([True, False, True, False])
+        mixed = engine.decode(range(4), R, R.flip(0), some, 5.0, 0.0)
+    assert silent == alone
+    assert [mixed[1], mixed[3]] == [alone[1], alone[3]]
+    assert mixed != alone
+
+
+def test_contrastive_scores_by_hand() -> None:
+    positive = torch.log(torch.tensor([[0.6, 0.35, 0.05]]))
+    negative = torch.log(torch.tensor([[0.8, 0.1, 0.1]]))
+    scores = contrastive_scores(positive, negative, alpha=1.0, gamma=0.1)
+    expected = [2 * np.log(0.6) - np.log(0.8), 2 * np.log(0.35) - np.log(0.1)]
+    assert scores[0, :2].tolist() == pytest.approx(expected, rel=1e-6)
+    assert scores[0, 2] == float("-inf")  # 0.05 < 0.1 · 0.6
+    assert int(scores.argmax()) == 1  # the failures' favourite is avoided
+
+
+def test_a_restricted_answer_is_always_an_allowed_one(model: ProcedureLM) -> None:
+    encode = model.tokenizer.encode
+    allowed = [
+        [encode("go place1"), encode("go place1 place2"), encode("take place3")],
+        [encode("take place5")],
+    ]
+    R = torch.randn(2, model.chunks, 8, generator=torch.Generator().manual_seed(5))
+    engine = DecodingEngine(model, slots=2, max_tokens=64)
+    with torch.inference_mode():
+        answers = engine.decode([0, 1], R, allowed=allowed)
+    assert answers[0] in allowed[0]
+    assert answers[1] == allowed[1][0]
+
+
+def test_a_sequence_that_outgrows_its_slot_is_refused(model: ProcedureLM) -> None:
+    engine = DecodingEngine(model, slots=1, max_tokens=8)
+    with torch.inference_mode(), pytest.raises(ModelError, match=r"9 tokens does not fit .*max_tokens = 8"):
+        engine.enter([0], [[6] * 9])
