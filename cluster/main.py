@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from cluster.output import READER_GONE, run_console, silence
 from configs.errors import NesyprError
 
 app = typer.Typer(
@@ -48,15 +49,20 @@ def main() -> None:
         code = _complain(f"{error.format_message()} (see nesypr --help)", error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _complain("stopped", INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output left, as in `nesypr tasks list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        code = _complain(f"the disk is full{where}: free some space and try again", 1)
+        code = _output_or_disk(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _output_or_disk(error: OSError) -> int:
+    """The exit code for a full disk or output that nobody reads; anything else is raised again."""
+    if error.errno in READER_GONE:  # as in `nesypr tasks list | head`
+        silence(sys.stdout)
+        return 1
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return _complain(f"the disk is full{where}: free some space and try again", 1)
+    raise error
 
 
 def _complain(sentence: str, code: int) -> int:
@@ -104,7 +110,7 @@ def run(
     with RunFolder.create(root, settings.config.name, not settings.name_given) as folder:
         final = settings.config.model_copy(update={"name": folder.name})
         folder.write_config(final)
-        return conduct(final, folder, False, Console())
+        return conduct(final, folder, False, run_console())
 
 
 @app.command()
@@ -119,7 +125,7 @@ def resume(run: Run) -> int:
             raise RunFolderError(f"{folder.path} is finished: there is nothing to resume")
         config = load_settings(str(folder.config_file)).config
         check_domains(config)
-        return conduct(config, folder, True, Console())
+        return conduct(config, folder, True, run_console())
 
 
 @app.command()
@@ -173,14 +179,14 @@ def report(
 @tasks_app.command("list")
 def tasks_list(as_json: Json = False) -> None:
     """List the domains with their generators' sizes, problem files and simulators."""
-    from cluster.domain_list import domain_table, rows_as_dicts
+    from cluster.domain_list import print_domains, rows_as_dicts
     from tasks.catalogue import list_tasks
 
     rows = list_tasks()
     if as_json:
         _print_json(rows_as_dicts(rows))
     else:
-        Console().print(domain_table(rows))
+        print_domains(rows, Console())
 
 
 @app.command()

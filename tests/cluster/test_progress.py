@@ -1,11 +1,23 @@
 from __future__ import annotations
 
 import io
+import os
+from contextlib import suppress
+from typing import IO, cast
 
+import pytest
 from fake_events import fake_run
 from rich.console import Console
 
-from cluster.progress import LivePanel, PlainLines, Standing, make_display, panel, standing_line
+from cluster.output import SurvivingStream
+from cluster.progress import (
+    LivePanel,
+    PlainLines,
+    Standing,
+    make_display,
+    panel,
+    standing_line,
+)
 
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
@@ -50,3 +62,25 @@ def test_nothing_known_yet_is_a_dash() -> None:
     text = io.StringIO()
     Console(file=text, width=40).print(panel(Standing()))
     assert max(len(line) for line in text.getvalue().splitlines()) <= 40
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_window_that_was_closed_does_not_stop_the_run(terminal: bool) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w") as stream:
+        survivor = cast(IO[str], SurvivingStream(stream))
+        display = make_display(Console(file=survivor, force_terminal=terminal))
+        for place, (seconds, event) in enumerate(fake_run()):
+            if place == 5:
+                os.close(reader)
+            display.observe(event, seconds)
+        display.close()
+
+
+def test_a_full_disk_behind_the_output_is_not_hidden() -> None:
+    stream = open("/dev/full", "w")  # noqa: SIM115 - closing it fails
+    stream.write("what fits into the buffer")
+    with pytest.raises(OSError, match="No space left"):
+        SurvivingStream(stream).flush()
+    with suppress(OSError):
+        stream.close()
