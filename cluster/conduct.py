@@ -19,18 +19,19 @@ STOPPED = 130
 """The exit code after Ctrl-C."""
 
 
-def check_domains(config: RunConfig) -> None:
-    """Find every domain of the stream before anything is started.
+def check_stream(config: RunConfig) -> None:
+    """Make the stream and its simulators once before anything is started or written.
 
-    Raises TaskError: an unknown domain, a PDDL file that does not parse, an impossible size.
+    Raises TaskError: an unknown domain, a PDDL file that does not parse, an impossible size, too
+    few tasks for the probes, a domain that no simulator can run.
     """
     from tasks.domains import get_domain
+    from tasks.simulators import make_simulator
+    from tasks.stream import TaskStream
 
-    for phase in config.stream.phases:
-        for share in phase.domains:
-            domain = get_domain(share.name)
-            if share.source == "generator":
-                domain.check_size(share.size)
+    TaskStream(config.stream, config.seed)
+    for name in {share.name for phase in config.stream.phases for share in phase.domains}:
+        make_simulator(get_domain(name), config.stream.simulator)
 
 
 def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console) -> int:

@@ -100,12 +100,12 @@ def run(
     ] = None,
 ) -> int:
     """Start a new run. A taken name gets a number unless --set name=NAME chose it."""
-    from cluster.conduct import check_domains, conduct
+    from cluster.conduct import check_stream, conduct
     from cluster.run_folder import RunFolder
     from cluster.settings import load_settings
 
     settings = load_settings(config, assignments or (), os.environ)
-    check_domains(settings.config)
+    check_stream(settings.config)
     root = Path(settings.config.folder)
     with RunFolder.create(root, settings.config.name, not settings.name_given) as folder:
         final = settings.config.model_copy(update={"name": folder.name})
@@ -116,7 +116,7 @@ def run(
 @app.command()
 def resume(run: Run) -> int:
     """Go on with a run that was stopped or killed."""
-    from cluster.conduct import check_domains, conduct
+    from cluster.conduct import check_stream, conduct
     from cluster.run_folder import RunFolder, RunFolderError
     from cluster.settings import load_settings
 
@@ -124,7 +124,7 @@ def resume(run: Run) -> int:
         if folder.ended() == "finished":
             raise RunFolderError(f"{folder.path} is finished: there is nothing to resume")
         config = load_settings(str(folder.config_file)).config
-        check_domains(config)
+        check_stream(config)
         return conduct(config, folder, True, run_console())
 
 

@@ -61,6 +61,22 @@ def sentence(result: subprocess.CompletedProcess[str]) -> str:
             ["run", "smoke", "--set", "stream.phases.0.domains.0.size={towers: [1, 2]}"],
             "has no size 'towers'",
         ),
+        (
+            [
+                *(
+                    "run",
+                    "smoke",
+                    "--set",
+                    "stream.phases.0.domains=[{name: river, source: files}]",
+                ),
+                *("--set", "stream.probe_tasks=1"),
+            ],
+            "domain 'river'",
+        ),
+        (
+            ["run", "smoke", "--set", "stream.probe_tasks=5000"],
+            "phase",
+        ),
         (["run"], "Missing argument 'CONFIG'"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "nowhere"], "there is no run in runs/nowhere"),

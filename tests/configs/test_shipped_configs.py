@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.conduct import check_domains
+from cluster.conduct import check_stream
 from cluster.settings import load_settings, shipped_configs
 
 
 @pytest.mark.parametrize("name", sorted(shipped_configs()))
 def test_a_shipped_configuration_is_valid_and_its_domains_exist(name: str) -> None:
     settings = load_settings(name)
-    check_domains(settings.config)
+    check_stream(settings.config)
     assert settings.config.name == name
 
 
