@@ -128,7 +128,7 @@ class MimirPlanner:
                 order.setdefault(item.get_name(), len(order))
             found = self._canonical_plan(problem, limits, order)
             if found is not None:
-                return *found, True, ""
+                return *found, found[0] == "solved", ""
         left = max(limits.seconds - (time.perf_counter() - began), 0.001)
         search = pymimir.gbfs_eager if self._planner == "mimir-gbfs" else pymimir.astar_eager
         result = search(

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ START_DEADLINE_S = 60.0
 GRACE_S = 1.0
 """Seconds past the time limit that a child has to answer; then it is killed."""
 _MOST_STARTS = 3
+_CROWDED = 0.6
+"""Share of its memory limit past which a child that crashes is said to have run out of it."""
 
 
 class TeacherClosedError(LearnerError):
@@ -88,6 +91,7 @@ class _Child:
     buffer: FrameBuffer = field(default_factory=FrameBuffer)
     ready: bool = False
     position: int | None = None
+    resident_mb: float = 0.0  # at its highest, known once it has ended
 
     @property
     def is_awaited(self) -> bool:
@@ -250,6 +254,8 @@ class TeacherPool:
             status, tuple(tuple(action) for action in plan), optimal, seconds, reason
         )
         position, child.position = child.position, None
+        if status == "out_of_memory":
+            self._replace(child)  # its address space is full or in pieces
         return [(position, outcome, None if encoded is None else decode(Trace, encoded))]
 
     def _overdue(self, child: _Child) -> list[tuple[int, PlanOutcome, Trace | None]]:
@@ -270,7 +276,8 @@ class TeacherPool:
             if not child.ready:
                 self._start_failed(f"ended with status {code}", complaint)
             return []
-        if "bad_alloc" in complaint or "MemoryError" in complaint:
+        crowded = child.resident_mb > _CROWDED * self._config.memory_limit_mb
+        if "bad_alloc" in complaint or "MemoryError" in complaint or (code < 0 and crowded):
             return [(position, PlanOutcome("out_of_memory"), None)]
         reason = f"a teacher process ended with status {code} while it planned: {complaint}"
         return [(position, PlanOutcome("error", reason=reason), None)]
@@ -304,8 +311,15 @@ class TeacherPool:
         """Kill a child; the last line of what it complained about."""
         self._children.remove(child)
         process = child.process
-        process.kill()
-        process.wait(timeout=10)
+        # Popen.kill and Popen.wait would reap it without telling how much memory it took.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            child.resident_mb = usage.ru_maxrss / 1024
+        except ChildProcessError:  # where SIGCHLD is ignored, the kernel has reaped it
+            process.returncode = -signal.SIGKILL
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             with contextlib.suppress(BrokenPipeError):  # a request that was never read

@@ -106,8 +106,6 @@ def serve(setting: TeacherSetting, requests: int, replies: int) -> None:
                 encoded,
             ]
             _write(replies, pack_frame(reply))
-            if outcome.status == "out_of_memory":
-                return  # start afresh rather than go on with a fragmented address space
 
 
 def limit_memory(megabytes: int) -> None:

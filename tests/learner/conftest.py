@@ -1,15 +1,14 @@
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
+import torch
 
 from configs.schema import SharedMemoryConfig
 from shared_memory.connection import connect
 from shared_memory.server import EmbeddedServer
 
-sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)  # two threads beside another busy process are many times slower
 
 
 @pytest.fixture(scope="module")
