@@ -85,7 +85,7 @@ class CurveBuilder:
             case EpisodeFinished():
                 if event.episode not in self._episodes:
                     self._episode(event)
-            case VersionPublished():
+            case VersionPublished() if event.steps:  # not the untrained version 0
                 for name in ("codes_used", "codes_dead", "perplexity", "quantisation_error"):
                     self._add(name, getattr(event, name))
                 self._add("loss", event.loss)

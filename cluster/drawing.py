@@ -64,6 +64,8 @@ def draw(chart: Chart, salt: str) -> str:
             axes.set_ylim(-0.03, 1.03)
         else:
             axes.set_ylim(bottom=0.0)
+        if any(curve.low for curve in chart.curves):  # probes stand at whole numbers of phases
+            axes.set_xlim(-0.3, max(x for curve in chart.curves for x in curve.x) + 0.3)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel(chart.x_label)
         axes.set_ylabel(chart.y_label)

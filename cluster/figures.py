@@ -109,7 +109,8 @@ class Tally:
 
     def version(self, event: VersionPublished) -> None:
         """Count a published version."""
-        self.book = event
+        if event.steps:  # not the untrained version 0
+            self.book = event
         self.tokens += event.tokens
         self.distilling_s += event.seconds
 
@@ -257,21 +258,23 @@ class SummaryBuilder:
         return self._tallies.setdefault(phase, Tally())
 
     def _phase(self, phase: int) -> PhaseSummary:
-        figures = self._figures(self._tallies[phase], self._phase_probes(phase))
+        figures = self._figures(self._tallies[phase], self._probe_figures([phase], phase))
         started = self._phases.get(phase)
         return PhaseSummary(
             phase=phase,
             name=started.name if started else str(phase),
             finished=phase in self._finished,
+            probe_at_end=self._probe_figures([phase], self._last_probed()),
             **{name: getattr(figures, name) for name in Figures.model_fields},
         )
 
-    def _phase_probes(self, phase: int) -> ProbeFigures:
-        return self._probe_figures([phase], phase)
+    def _last_probed(self) -> int:
+        """The last phase after which something was probed."""
+        return max((after for _, after, _ in self._probes if after >= 0), default=0)
 
     def _final_probes(self) -> ProbeFigures:
         """All phases' held-out tasks, after the last phase that was probed."""
-        last = max((after for _, after, _ in self._probes if after >= 0), default=0)
+        last = self._last_probed()
         phases = sorted({phase for phase, after, _ in self._probes if after == last})
         return self._probe_figures(phases, last)
 

@@ -68,7 +68,8 @@ def render_report(folder: RunFolder, summary: Summary) -> str:
 <p class="soft">{html.escape(_subtitle(summary))}</p>
 {_problems(summary)}
 {_facts(summary)}
-<h2>Held-out tasks, at each phase's end</h2>
+<h2>Held-out tasks, at the run's end</h2>
+<p class="soft">With 95 % intervals. Free decoding, unless a column says otherwise.</p>
 {_probe_table(summary)}
 <h2>Stream</h2>
 {_stream_table(summary)}
@@ -129,18 +130,29 @@ def _csr(measures: Measures | None) -> str:
 
 
 def _probe_table(summary: Summary) -> str:
-    head = ("phase", "tasks", "CSR free", "CGC", "Exe", "SPL", "CSR admissible", "CSR untrained")
+    head = (
+        *("phase", "tasks", "CSR untrained", "CSR at phase's end"),
+        *("CSR", "CGC", "Exe", "SPL", "CSR admissible only", "CSR exchanged"),
+    )
+    probes = [(phase.name, phase.probe, phase.probe_at_end) for phase in summary.phases]
+    whole = summary.whole.probe
     rows = [
         (
             name,
-            str(figures.probe.free.tasks) if figures.probe.free else "-",
-            *_measures(figures.probe.free),
-            _interval(figures.probe.restricted.csr if figures.probe.restricted else None),
-            _interval(figures.probe.untrained.csr if figures.probe.untrained else None),
+            str(last.free.tasks) if last.free else "-",
+            _csr_interval(last.untrained),
+            _csr_interval(first.free) if first is not None else "-",
+            *_measures(last.free),
+            _csr_interval(last.restricted),
+            _csr_interval(last.exchanged),
         )
-        for name, figures in _named_figures(summary)
+        for name, first, last in [*probes, ("whole", None, whole)]
     ]
     return _table(head, rows)
+
+
+def _csr_interval(measures: Measures | None) -> str:
+    return _interval(measures.csr if measures else None)
 
 
 def _stream_table(summary: Summary) -> str:

@@ -42,7 +42,10 @@ class Measures(Part):
 
 
 class ProbeFigures(Part):
-    """The policy on held-out tasks at the end of the phase (the whole: at the run's end)."""
+    """The policy on held-out tasks at the end of the phase (the whole: at the run's end).
+
+    A mode that was not probed then is null.
+    """
 
     free: Measures | None = Field(description="Free decoding.")
     restricted: Measures | None = Field(description="Only admissible actions.")
@@ -137,6 +140,9 @@ class PhaseSummary(Figures):
     phase: int
     name: str
     finished: bool
+    probe_at_end: ProbeFigures = Field(
+        description="The phase's held-out tasks again at the run's end: what was forgotten shows."
+    )
 
 
 class ProbeResult(Part):

@@ -46,7 +46,7 @@ class TensorBoard:
                 self._recent.append(event)
                 if self._done % 10 == 0:
                     self._stream()
-            elif isinstance(event, VersionPublished):
+            elif isinstance(event, VersionPublished) and event.steps:
                 self._version(event)
             elif isinstance(event, BankMeasured):
                 self._banks(event)

@@ -42,6 +42,8 @@ def test_a_phase_and_the_whole_have_all_figures() -> None:
     assert whole.probe.free.tasks == 100
     assert whole.probe.free.csr.value == pytest.approx(0.7)
     assert whole.probe.free.csr.low > 0.59
+    assert first.probe_at_end.restricted is not None
+    assert first.probe_at_end.restricted.csr.value == 0.9
     assert whole.probe.untrained is not None
     assert whole.probe.untrained.csr.value == pytest.approx(0.02)
     assert whole.probe.memory_reliance == pytest.approx(0.3)
