@@ -69,7 +69,8 @@ class Policy:
         self.model = model
         self.version = version
         self.config = config
-        self.engine = DecodingEngine(model, config.episodes, model.config.max_tokens)
+        with torch.inference_mode():
+            self.engine = DecodingEngine(model, config.episodes, model.config.max_tokens)
         quantised = model.book.active  # without codes there is nothing to look up
         self.replica = replica if config.banks != "none" and quantised else None
         self._min_version = version - max_version_lag
@@ -78,6 +79,16 @@ class Policy:
         self._vectors_numpy = self._vectors.numpy()
         self._mean = book.mean.detach().to(torch.float32).numpy().copy()  # (n, d)
         self._born = book.born.detach().numpy().astype(np.int64)  # (K,)
+
+    def enter(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """Begin episodes in these slots; prompts end before the first `<act>`."""
+        with torch.inference_mode():
+            self.engine.enter(list(slots), prompts)
+
+    def feed(self, slots: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
+        """Append to each slot what came after `<act>`: action, `<end>`, observation."""
+        with torch.inference_mode():
+            self.engine.feed(list(slots), tokens)
 
     def decide(
         self,

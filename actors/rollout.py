@@ -135,7 +135,7 @@ class Rollout:
                 running[slot] = episode
                 slots.append(slot)
         if slots:
-            policy.engine.enter(slots, [running[slot].tokens for slot in slots])
+            policy.enter(slots, [running[slot].tokens for slot in slots])
         self.times.reset += time.perf_counter() - began
         yield from ended
 
@@ -210,7 +210,7 @@ class Rollout:
                 free.append(slot)
         feeding = time.perf_counter()
         if going:
-            policy.engine.feed(going, growth)
+            policy.feed(going, growth)
         done = time.perf_counter()
         self.times.select += (stepping - choosing) + (done - feeding)
         self.times.step += (choosing - began) + (feeding - stepping)

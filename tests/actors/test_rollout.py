@@ -49,7 +49,6 @@ class Oracle:
     def __init__(self, rollout: Rollout, slots: int, spoil: dict[int, str] | None = None) -> None:
         self.config = SimpleNamespace(episodes=slots)
         self.model = SimpleNamespace(config=SimpleNamespace(max_tokens=200))
-        self.engine = self
         self.spoil = spoil or {}
         self.rollout = rollout
         self.sequences: dict[int, list[int]] = {}

@@ -177,11 +177,21 @@ def test_without_hits_the_answer_is_that_of_the_lm_alone(client: redis.Redis) ->
         lone = model(4)
         acting = ACTING.model_copy(update={"banks": banks, **changes})
         policy = Policy(lone, 0, acting, replica if name == "hits" else empty)
-        policy.engine.enter([0], [lone.tokenizer.encode(prompt)])
+        policy.enter([0], [lone.tokenizer.encode(prompt)])
         answers[name] = policy.decide([0], ["blocks"])[0]
     assert answers["alone"].action_tokens == answers["no hit"].action_tokens
     assert not answers["alone"].hit_success
     assert answers["hits"].hit_success or answers["hits"].hit_failure
+
+
+def test_acting_keeps_no_gradients(client: redis.Redis) -> None:
+    policy = Policy(model(7), 0, ACTING, None)
+    policy.enter([0], [[1, 2, 3]])
+    policy.decide([0], ["blocks"])
+    policy.feed([0], [[4, 5]])
+    caches = policy.engine._below
+    assert caches.keys.grad_fn is None
+    assert caches.keys.is_inference()
 
 
 def test_an_exchange_uses_another_tasks_procedure(client: redis.Redis) -> None:
@@ -195,14 +205,14 @@ def test_an_exchange_uses_another_tasks_procedure(client: redis.Redis) -> None:
         naming = RENDERING.naming(simulator, number)
         prompts.append(lone.tokenizer.encode(RENDERING.prompt(simulator, naming)))
     slots = [0, 1, 2]
-    policy.engine.enter(slots, prompts)
+    policy.enter(slots, prompts)
     own = policy.decide(slots, ["blocks"] * 3)
-    policy.engine.enter(slots, prompts)
+    policy.enter(slots, prompts)
     exchanged = policy.decide(slots, ["blocks"] * 3, shuffle="domain")
     for place in range(3):
         other = own[(place + 1) % 3]
         assert exchanged[place].codes.tolist() == other.codes.tolist()
         assert exchanged[place].action_tokens == other.action_tokens
-    policy.engine.enter(slots, prompts)
+    policy.enter(slots, prompts)
     apart = policy.decide(slots, ["blocks", "hanoi", "ferry"], shuffle="domain")
     assert [choice.action_tokens for choice in apart] == [choice.action_tokens for choice in own]
