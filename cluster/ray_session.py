@@ -53,6 +53,7 @@ class RaySession:
         if ray.is_initialized():
             return self
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_niceness", "5")  # Ray's 15 starves workers elsewhere
         logging.getLogger("ray").setLevel(logging.ERROR)  # the run has its own words
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         settings: dict[str, Any] = {
