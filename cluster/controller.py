@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ray
@@ -33,7 +34,7 @@ from cluster.dispatcher import (
     VersionSeen,
 )
 from cluster.dispatcher import Event as DispatcherEvent
-from cluster.fleet import ActorAnswered, ActorDown, ActorUp, Fleet
+from cluster.fleet import ActorAnswered, ActorDown, ActorUp, Fleet, FleetEvent
 from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink, learner_setting
 from cluster.observer import (
     Accounting,
@@ -61,6 +62,7 @@ from configs.schema import RunConfig
 from shared_memory.bank_statistics import BankStatistics, read_statistics
 from shared_memory.bank_verification import verify
 from shared_memory.connection import connect
+from shared_memory.errors import SharedMemoryError
 from shared_memory.outcomes import OutcomeLog, PlanEvent
 from shared_memory.records import Episode, PlanOutcomeRecord
 from shared_memory.server import EmbeddedServer
@@ -146,6 +148,7 @@ class RunController:
         self._learner: LearnerLink | None = None
         self._fleet: Fleet | None = None
         self._probe: Probe | None = None
+        self._happened: deque[FleetEvent] = deque()
         self._plan_lengths: dict[str, int] = {}
         self._stage_entered = False
         self._stage_began = 0.0
@@ -193,6 +196,8 @@ class RunController:
         NesyprError with a sentence; `close` must be called in any case.
         """
         config = self.config
+        if not self._resume:
+            self._save()  # from here on the run can be resumed
         if config.shared_memory.url is None:
             self._server = EmbeddedServer(
                 self.folder.shared_memory, fsync=config.shared_memory.fsync
@@ -240,6 +245,8 @@ class RunController:
             START_DEADLINE_S,
             "the driver waits for the learner's first version",
         )
+        if self._state.version < 0:
+            return  # asked to stop before anything began
         self._emit(
             RunStarted(
                 name=self.folder.name,
@@ -265,8 +272,12 @@ class RunController:
         """
         account: Accounting | None = None
         try:
-            if self._client is not None and self._fleet is not None:
+            if self._client is not None and self._fleet is not None and self._started:
                 account = self._quiesce(outcome)
+        except NesyprError as error:
+            if outcome != "failed":
+                raise
+            self._emit_failure(str(error))
         finally:
             self._stop_processes()
         return account
@@ -366,6 +377,16 @@ class RunController:
     # -- one turn ------------------------------------------------------------------------------
 
     def _turn(self, stage: Stage | None = None) -> None:
+        """One turn; where shared memory fails because our own server died, start that again."""
+        try:
+            self._turn_once(stage)
+        except SharedMemoryError as error:
+            if self._server is None or self._server.alive:
+                raise
+            self._server.start()
+            self._alarm("server_died", f"the embedded server died and was started again: {error}")
+
+    def _turn_once(self, stage: Stage | None) -> None:
         """Wait a moment for anything to happen, take it in, and send what follows from it."""
         fleet, learner = self._actors, self._link
         references = fleet.open_requests
@@ -374,10 +395,11 @@ class RunController:
             ready, _ = ray.wait(references, num_returns=1, timeout=TURN_S)
         else:
             time.sleep(TURN_S)
-        happened = fleet.poll(ready)
+        self._happened.extend(fleet.poll(ready))
         self._take_versions()
-        self._take_outcomes()
-        for event in happened:
+        self._take_outcomes()  # before leases end: what they finished is known then
+        while self._happened:
+            event = self._happened.popleft()
             match event:
                 case ActorUp(actor):
                     self._tell(ActorReady(actor))
@@ -605,25 +627,33 @@ class RunController:
         self._link.stop(deadline_s=4.0 if outcome == "stopped" else 30.0)
         self._take_outcomes()
         shared = self._shared_books(read_back=outcome == "finished")
-        account = accounting.close(
-            accounting.DriverBooks(
-                submitted=self.dispatcher.submitted,
-                finished=self.dispatcher.finished,
-                failed=self.dispatcher.failed,
-                in_flight=self.dispatcher.in_flight,
-                doubled=self.dispatcher.doubled,
-                procedures=self._state.procedures,
-                plans_answered=self._state.plans_answered,
-                traces_distilled=self._state.traces_distilled,
-            ),
-            shared,
-        )
+        account = accounting.close(self._driver_books(), shared)
         self._save()
         final: Outcome = "failed" if outcome == "finished" and not account.closes else outcome
         self._emit(
             RunFinished(outcome=final, accounting=account, version=max(0, self._state.version))
         )
         return account
+
+    def _emit_failure(self, problem: str) -> None:
+        """The end of a run whose shared memory cannot be read any more."""
+        account = accounting.close(self._driver_books(), None)
+        account = replace(account, closes=False, problems=(*account.problems, problem))
+        self._emit(
+            RunFinished(outcome="failed", accounting=account, version=max(0, self._state.version))
+        )
+
+    def _driver_books(self) -> accounting.DriverBooks:
+        return accounting.DriverBooks(
+            submitted=self.dispatcher.submitted,
+            finished=self.dispatcher.finished,
+            failed=self.dispatcher.failed,
+            in_flight=self.dispatcher.in_flight,
+            doubled=self.dispatcher.doubled,
+            procedures=self._state.procedures,
+            plans_answered=self._state.plans_answered,
+            traces_distilled=self._state.traces_distilled,
+        )
 
     def _drain_one(self) -> None:
         """Take answers without giving out anything new."""

@@ -37,12 +37,22 @@ def run(config: RunConfig, folder: RunFolder, observers: Observers, resume: bool
             controller.start(meanwhile=_load_shell)
             restore_handlers()  # starting Ray replaces them
             _train(config, controller)
-        except BaseException:
-            controller.close("failed")
+        except BaseException as error:
+            _close_after(controller, error)
             raise
         account = controller.close("finished" if controller.finished else "stopped")
-    if account is not None and controller.finished and not account.closes:
+    if account is None:
+        raise KeyboardInterrupt  # stopped before anything was acted; resumable
+    if controller.finished and not account.closes:
         raise RunError(accounting.sentence(account.problems))
+
+
+def _close_after(controller: RunController, error: BaseException) -> None:
+    """Stop everything after an error, which must not be hidden by a second one."""
+    try:
+        controller.close("failed")
+    except Exception as second:  # noqa: BLE001 - told with the first, which is raised
+        error.add_note(f"while stopping: {second}")
 
 
 def _load_shell() -> None:

@@ -17,6 +17,7 @@ from actors.actor import ActorProcess
 from actors.records import ActorSetting, ActReport, Assignment, ProbeReport, Pulse, Shuffle
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
+from shared_memory.errors import SharedMemoryError
 
 START_DEADLINE_S = 180.0
 """An actor process imports torch and transformers, on a machine that may be busy."""
@@ -169,7 +170,7 @@ class Fleet:
             return [self._replace(worker, False, f"{worker.name} died: {_first_line(error)}")]
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
-            if isinstance(cause, NesyprError):
+            if isinstance(cause, NesyprError) and not isinstance(cause, SharedMemoryError):
                 raise FleetError(f"{worker.name}: {cause}") from error
             return [self._replace(worker, False, f"{worker.name} failed: {cause!r}")]
         self._deaths_in_a_row = 0

