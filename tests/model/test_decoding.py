@@ -109,5 +109,8 @@ def test_a_restricted_answer_is_always_an_allowed_one(model: ProcedureLM) -> Non
 
 def test_a_sequence_that_outgrows_its_slot_is_refused(model: ProcedureLM) -> None:
     engine = DecodingEngine(model, slots=1, max_tokens=8)
-    with torch.inference_mode(), pytest.raises(ModelError, match=r"9 tokens does not fit .*max_tokens = 8"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(ModelError, match=r"9 tokens does not fit .*max_tokens = 8"),
+    ):
         engine.enter([0], [[6] * 9])
