@@ -85,7 +85,7 @@ class BookConfig(Section):
     codes: Annotated[int, Field(ge=2, le=65536)] = Field(256, description="K")
     width: Positive = Field(32, description="d")
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
-    commitment: Annotated[float, Field(ge=0.0)] = Field(0.25, description="β")
+    commitment: Annotated[float, Field(ge=0.0)] = Field(4.0, description="β")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(
         0, description="Continuous steps before the first quantisation (k-means start)."
     )
@@ -184,6 +184,9 @@ class DistillationConfig(Section):
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 50
     total_steps: Positive = Field(1000, description="Length of the learning-rate schedule.")
+    averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.98, description="Decay of the averaged weights that are published; 0: the last ones."
+    )
     steps_per_version: Positive = 25
     min_new_traces: Annotated[int, Field(ge=0)] = 32
     max_wait_s: Seconds = Field(10.0, description="Distil at the latest after so many seconds.")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +71,17 @@ class Distiller:
         encode = model.tokenizer.encode
         self._groups = [np.array(encode(" ".join(group))) for group in model.interchangeable]
         self._optimisers = _optimisers(model, config)
+        self._weights = dict(model.named_parameters())
+        self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @property
+    def averages(self) -> Mapping[str, Tensor]:
+        """The moving averages of the weights, by name: what is published.
+
+        They act as if the learning rate had been annealed, at every moment (Polyak averaging;
+        CSR after 840 steps was 43 % with them and 32 % without, docs/log.md).
+        """
+        return self._averages
 
     def step(self, traces: Sequence[Trace]) -> StepStatistics:
         """Take one step on a batch of traces (at least one); `ModelError` on an unknown word."""
@@ -93,6 +104,7 @@ class Distiller:
         for optimiser in self._optimisers:
             optimiser.step()
         self.steps += 1
+        self._average()
         return StepStatistics(
             self.steps,
             float(losses.cross_entropy),
@@ -109,7 +121,11 @@ class Distiller:
         """Traces as tensors, their interchangeable names permuted if the configuration says so."""
         encoded = [
             EncodedTrace.encode(
-                self.model.tokenizer, trace.prompt, trace.observations, trace.actions
+                self.model.tokenizer,
+                trace.prompt,
+                trace.observations,
+                trace.actions,
+                trace.given,
             )
             for trace in traces
         ]
@@ -126,6 +142,7 @@ class Distiller:
             for key, value in values.items()
             if isinstance(value, Tensor)
         }
+        tensors |= {f"average/{name}": average for name, average in self._averages.items()}
         tensors[RANDOM_STATE] = self.model.book.generator.get_state()
         metadata = {
             "steps": str(self.steps),
@@ -143,6 +160,9 @@ class Distiller:
             self.model.book.generator.set_state(tensors.pop(RANDOM_STATE))
             states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._optimisers]
             for name, tensor in tensors.items():
+                if name.startswith("average/"):
+                    self._averages[name.removeprefix("average/")].copy_(tensor)
+                    continue
                 number, index, key = name.split("/")
                 states[int(number)].setdefault(int(index), {})[key] = tensor
             for optimiser, state in zip(self._optimisers, states, strict=True):
@@ -153,6 +173,18 @@ class Distiller:
             self.steps = int(metadata["steps"])
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise LearnerError(f"the optimisers' state is damaged: {error}") from error
+
+    def restart_averages(self) -> None:
+        """Take the model's present weights as their averages, after others were loaded."""
+        for name, weight in self._weights.items():
+            self._averages[name].copy_(weight.detach())
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Follow the weights; at first quickly, so that the untrained ones are soon forgotten."""
+        decay = min(self.config.averaging, (1 + self.steps) / (10 + self.steps))
+        for name, weight in self._weights.items():
+            self._averages[name].lerp_(weight, 1 - decay)
 
     def _renamed(self, trace: EncodedTrace) -> EncodedTrace:
         renaming = self._identity.copy()

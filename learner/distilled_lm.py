@@ -66,8 +66,11 @@ class DistilledLM:
         )
 
     def weights(self, version: int) -> bytes:
-        """The model as actors load it, under this version; the next steps are for the next one."""
-        payload = to_bytes(self.model, version)
+        """The model as actors load it (averaged weights), under this version.
+
+        The next steps are for the next one.
+        """
+        payload = to_bytes(self.model, version, self.distiller.averages)
         self.model.book.version = version + 1
         return payload
 
@@ -90,6 +93,7 @@ class DistilledLM:
     def adopt(self, payload: bytes, steps: int) -> None:
         """Go on from published weights that are newer than the checkpoint."""
         self.model.book.version = self._load(payload) + 1
+        self.distiller.restart_averages()
         self.distiller.steps = max(self.distiller.steps, steps)
 
     def _load(self, payload: bytes) -> int:

@@ -29,8 +29,12 @@ class EncodedTrace:
         prompt: str,
         observations: Sequence[str],
         actions: Sequence[str],
+        given: int = 0,
     ) -> EncodedTrace:
-        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`."""
+        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`.
+
+        The first `given` actions are history only: they are no decisions to learn.
+        """
         tokens = tokenizer.encode(prompt)
         decisions = []
         for observation, action in zip(observations, actions, strict=True):
@@ -38,7 +42,7 @@ class EncodedTrace:
             answer = [*tokenizer.encode(action), tokenizer.end]
             decisions.append((len(tokens), len(answer)))
             tokens += [tokenizer.act, *answer]
-        return cls(tuple(tokens), tuple(decisions))
+        return cls(tuple(tokens), tuple(decisions[given:]))
 
 
 @dataclass(frozen=True, slots=True)

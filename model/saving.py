@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from configs.schema import ModelConfig
 from model.errors import ModelError
@@ -25,9 +27,15 @@ FORMAT = "nesypr-model-1"
 FILE = "model.safetensors"
 
 
-def to_bytes(model: ProcedureLM, version: int) -> bytes:
-    """Weights, codebook and generations, with configuration, vocabulary and version."""
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+def to_bytes(
+    model: ProcedureLM, version: int, instead: Mapping[str, Tensor] | None = None
+) -> bytes:
+    """Weights, codebook and generations, with configuration, vocabulary and version.
+
+    `instead` holds tensors that take the place of the model's own, by name.
+    """
+    tensors = {**model.state_dict(), **(instead or {})}
+    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     metadata = {
         "format": FORMAT,
         "version": str(version),

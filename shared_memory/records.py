@@ -77,6 +77,7 @@ class Trace:
     prompt: str
     observations: tuple[str, ...]  # shown before each action; the first is "" (in the prompt)
     actions: tuple[str, ...]
+    given: int = 0  # leading actions that are the policy's own: history, not to be learned
 
 
 @dataclass(frozen=True, slots=True)

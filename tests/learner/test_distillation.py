@@ -31,7 +31,7 @@ def distiller(optimiser: str = "muon", seed: int = 0) -> Distiller:
         heads=2,
         feed_forward=64,
         memory=MemoryConfig(slots=2, width=16, layer=1, heads=2),
-        book=BookConfig(codes=16, width=8, warmup_steps=20),
+        book=BookConfig(codes=16, width=8, warmup_steps=20, commitment=0.25),
     )
     settings = {"optimiser": optimiser, "learning_rate": 0.01, "warmup_steps": 5}
     return Distiller(
@@ -88,3 +88,17 @@ def test_renaming_permutes_names_and_nothing_else() -> None:
 def test_a_damaged_state_is_refused() -> None:
     with pytest.raises(LearnerError, match="damaged"):
         distiller().load_state(b"\x08\x00\x00\x00\x00\x00\x00\x00nonsense")
+
+
+def test_the_averages_follow_the_weights_and_outlive_a_stop() -> None:
+    teacher = distiller()
+    teacher.step([trace(number) for number in range(8)])
+    name, weight = next(iter(teacher.model.named_parameters()))
+    before = teacher.averages[name].clone()
+    teacher.step([trace(number) for number in range(8)])
+    decay = 3 / 12  # (1 + steps) / (10 + steps) at the second step
+    expected = decay * before + (1 - decay) * weight.detach()
+    assert torch.allclose(teacher.averages[name], expected, atol=1e-6)
+    again = distiller()
+    again.load_state(teacher.state())
+    assert all(torch.equal(again.averages[key], teacher.averages[key]) for key in again.averages)

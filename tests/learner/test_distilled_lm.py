@@ -92,8 +92,11 @@ def test_the_book_is_trained_for_the_version_that_comes_next() -> None:
     assert one.model.book.version == 6
     one.step(batch)
     other = student(seed=9)
-    other.adopt(one.weights(6), steps=1)
-    assert same(one, other)
+    published = one.weights(6)
+    other.adopt(published, steps=1)
+    theirs = other.model.state_dict()
+    averaged = from_bytes(published)[0].state_dict()
+    assert all(torch.equal(averaged[name], theirs[name]) for name in theirs)
     assert other.model.book.version == 7
     assert other.distiller.steps == 1
 
