@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from cluster.dispatcher import Dispatcher
 from cluster.observer import Accounting
+from shared_memory.bank_statistics import BankStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,22 @@ class DriverBooks:
     procedures: int  # decisions of all finished episodes
     plans_answered: int
     traces_distilled: int
+
+    @classmethod
+    def of(
+        cls, dispatcher: Dispatcher, procedures: int, plans_answered: int, traces_distilled: int
+    ) -> DriverBooks:
+        """The dispatcher's counts and those of the outcomes that were read."""
+        return cls(
+            submitted=dispatcher.submitted,
+            finished=dispatcher.finished,
+            failed=dispatcher.failed,
+            in_flight=dispatcher.in_flight,
+            doubled=dispatcher.doubled,
+            procedures=procedures,
+            plans_answered=plans_answered,
+            traces_distilled=traces_distilled,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,22 @@ class SharedBooks:
     traced: int
     entries_read: int
     problems: tuple[str, ...]  # of reading the banks back
+
+    @classmethod
+    def of(cls, statistics: BankStatistics, problems: tuple[str, ...]) -> SharedBooks:
+        """The totals of all domains and both banks."""
+        return cls(
+            finished=statistics.finished,
+            doubled=sum(domain.doubled for domain in statistics.domains),
+            submitted=sum(bank.submitted for bank in statistics.banks),
+            admitted=sum(bank.admitted for bank in statistics.banks),
+            duplicates=sum(bank.duplicates for bank in statistics.banks),
+            retired=sum(bank.retired for bank in statistics.banks),
+            requested=sum(domain.requested for domain in statistics.domains),
+            traced=sum(domain.traces for domain in statistics.domains),
+            entries_read=sum(bank.entries for bank in statistics.banks),
+            problems=problems,
+        )
 
 
 def close(driver: DriverBooks, shared: SharedBooks | None) -> Accounting:

@@ -1,8 +1,8 @@
-"""The run itself: shared memory, Ray, learner and actors, and the script that they follow.
+"""The run itself: what happens is taken in, and what follows from it is sent out.
 
-The script is a list of stages: a probe before learning, then for each phase of the stream its
-tasks and a probe of all phases so far. `round` goes on by about one book version's worth of
-tasks; RLlib's `training_step` and `driver.run` both call nothing but `start`, `round` and
+It follows the script (`cluster.script`): a probe before learning, then for each phase of the
+stream its tasks and a probe of all phases so far. `round` goes on by about one book version's
+worth of tasks; RLlib's `training_step` and `driver.run` both call nothing but `start`, `round` and
 `close`. All waiting happens in `_turn`, a quarter of a second at a time at most.
 """
 
@@ -17,9 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import ray
-import redis
 
-from actors.records import ActorSetting, ActReport, Assignment, ProbeReport
+from actors.records import ActReport, Assignment, ProbeReport
 from cluster import accounting, checkpoint
 from cluster.checkpoint import DriverState
 from cluster.dispatcher import (
@@ -35,37 +34,31 @@ from cluster.dispatcher import (
 )
 from cluster.dispatcher import Event as DispatcherEvent
 from cluster.fleet import ActorAnswered, ActorDown, ActorUp, Fleet, FleetEvent
-from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink, learner_setting
+from cluster.happenings import banks_measured
+from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink
 from cluster.observer import (
     Accounting,
     Alarm,
-    BankMeasured,
-    BankState,
-    EpisodeFinished,
     Observers,
     PhaseFinished,
     PhaseStarted,
-    Planned,
-    ProbeMode,
     ResourcesMeasured,
     RunFinished,
     RunStarted,
 )
+from cluster.outcome_intake import OutcomeIntake, RoundTally
 from cluster.probing import Probe
-from cluster.ray_session import RaySession
+from cluster.processes import Processes
 from cluster.reference_plans import reference_plan_lengths
 from cluster.resources import resident_mb, total_resident_mb
 from cluster.run_folder import RunFolder
+from cluster.script import Script, Stage
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 from configs.schema import RunConfig
 from shared_memory.bank_statistics import BankStatistics, read_statistics
 from shared_memory.bank_verification import verify
-from shared_memory.connection import connect
 from shared_memory.errors import SharedMemoryError
-from shared_memory.outcomes import OutcomeLog, PlanEvent
-from shared_memory.records import Episode, PlanOutcomeRecord
-from shared_memory.server import EmbeddedServer
 from tasks.stream import TaskStream
 
 TURN_S = 0.25
@@ -82,14 +75,6 @@ Outcome = Literal["finished", "stopped", "failed"]
 
 class RunError(NesyprError):
     """A run cannot go on; its folder can be resumed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One step of the run's script."""
-
-    kind: Literal["probe", "act"]
-    phase: int  # -1: before any
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +110,7 @@ class RunController:
             config.distillation.tasks_per_version,
             config.distillation.max_staleness,
         )
-        self.script = _script(len(self.stream.phases))
+        self.script = Script(len(self.stream.phases))
         self._emit = observers.emit
         self._resume = resume
         self._complaints: tuple[str, ...] = ()
@@ -141,20 +126,13 @@ class RunController:
         )
         self._stop = False
         self._started = False
-        self._server: EmbeddedServer | None = None
-        self._session: RaySession | None = None
-        self._client: redis.Redis | None = None
-        self._log: OutcomeLog | None = None
-        self._learner: LearnerLink | None = None
-        self._fleet: Fleet | None = None
+        self._processes: Processes | None = None
         self._probe: Probe | None = None
         self._happened: deque[FleetEvent] = deque()
         self._plan_lengths: dict[str, int] = {}
         self._stage_entered = False
         self._stage_began = 0.0
-        self._round_tasks = 0
-        self._round_solved = 0
-        self._round_decisions = 0
+        self._intake = OutcomeIntake(self._state, observers.emit)
         self._round_probes: dict[str, float] = {}
         self._measured = 0.0
         self._saved = 0.0
@@ -180,10 +158,10 @@ class RunController:
     @property
     def processes(self) -> dict[str, int]:
         """Process numbers of the actors that are up, by name, and of the learner."""
-        found = dict(self._fleet.processes) if self._fleet else {}
-        if self._learner is not None and self._learner.process:
-            found["learner"] = self._learner.process
-        return found
+        if self._processes is None:
+            return {}
+        learner = {"learner": self._link.process} if self._link.process else {}
+        return {**self._actors.processes, **learner}
 
     def request_stop(self) -> None:
         """Ask the run to stop at the next turn; may be called from a signal handler."""
@@ -195,51 +173,16 @@ class RunController:
         `meanwhile` is called while the processes that were started load their libraries. Raises
         NesyprError with a sentence; `close` must be called in any case.
         """
-        config = self.config
         if not self._resume:
             self._save()  # from here on the run can be resumed
-        if config.shared_memory.url is None:
-            self._server = EmbeddedServer(
-                self.folder.shared_memory, fsync=config.shared_memory.fsync
-            )
-            self._server.start()
-            url = self._server.url
-        else:
-            url = config.shared_memory.url
-        self._client = connect(config.shared_memory, url)
-        self._log = OutcomeLog(
-            self._client, self._state.run, tuple(d.name for d in self.stream.domains)
-        )
-        acting = config.acting
-        self._session = RaySession(config.address, acting.actors * acting.cpus + 2.0)
-        self._session.__enter__()
-        self._learner = LearnerLink(
-            learner_setting(config, self._state.run, url, self.stream, self.folder),
-            config.distillation.request_deadline_s,
-            self._supervisor,
-        )
-        self._fleet = Fleet(
-            ActorSetting(
-                run=self._state.run,
-                seed=config.seed,
-                url=url,
-                domains=tuple(domain.name for domain in self.stream.domains),
-                simulator=config.stream.simulator,
-                step_limit=config.stream.step_limit,
-                rendering=config.rendering,
-                acting=acting,
-                shared_memory=config.shared_memory,
-            ),
-            acting.actors,
-            acting.cpus,
-            acting.request_deadline_s,
-            self._supervisor,
+        self._processes = Processes(
+            self.config, self._state.run, self.stream, self.folder, self._supervisor
         )
         self._restore()
         self._save()
         if meanwhile is not None:
             meanwhile()
-        self._plan_lengths = reference_plan_lengths(self.stream, config.teacher)
+        self._plan_lengths = reference_plan_lengths(self.stream, self.config.teacher)
         self._until(
             lambda: self._state.version >= 0,
             START_DEADLINE_S,
@@ -250,11 +193,11 @@ class RunController:
         self._emit(
             RunStarted(
                 name=self.folder.name,
-                seed=config.seed,
+                seed=self.config.seed,
                 resumed=self._resume,
                 tasks=len(self.stream),
-                parameters=self._learner.parameters,
-                codes=config.model.book.codes,
+                parameters=self._link.parameters,
+                codes=self.config.model.book.codes,
                 episodes_done=self.dispatcher.finished,
                 version=max(0, self._state.version),
             )
@@ -272,14 +215,16 @@ class RunController:
         """
         account: Accounting | None = None
         try:
-            if self._client is not None and self._fleet is not None and self._started:
+            if self._processes is not None and self._started:
                 account = self._quiesce(outcome)
         except NesyprError as error:
             if outcome != "failed":
                 raise
             self._emit_failure(str(error))
         finally:
-            self._stop_processes()
+            if self._processes is not None:
+                processes, self._processes = self._processes, None
+                processes.stop()
         return account
 
     # -- rounds --------------------------------------------------------------------------------
@@ -287,22 +232,22 @@ class RunController:
     def round(self) -> RoundReport:
         """Go on by one version's worth of tasks, a probe, or to the end of a stage."""
         began = time.monotonic()
-        self._round_tasks = self._round_solved = self._round_decisions = 0
+        tally = self._intake.tally = RoundTally()
         self._round_probes = {}
         enough = self.config.distillation.tasks_per_version
-        while not self.finished and not self._stop and self._round_tasks < enough:
-            stage = self.script[self._state.stage]
+        while not self.finished and not self._stop and tally.tasks < enough:
+            stage = self.script.at(self._state.stage)
             if not self._stage_entered:
                 self._enter(stage)
             if self._through(stage):
                 self._leave(stage)
                 break
             self._turn(stage)
-        stage = self.script[min(self._state.stage, len(self.script) - 1)]
+        stage = self.script.at(self._state.stage)
         return RoundReport(
-            tasks=self._round_tasks,
-            solved=self._round_solved,
-            decisions=self._round_decisions,
+            tasks=tally.tasks,
+            solved=tally.solved,
+            decisions=tally.decisions,
             seconds=time.monotonic() - began,
             tasks_done=self.dispatcher.finished,
             tasks_in_all=len(self.stream),
@@ -324,17 +269,10 @@ class RunController:
             self._tell(StreamOpened(phase.stop))
             self._probe = None
         else:
-            last = stage.phase == len(self.stream.phases) - 1
-            modes: tuple[ProbeMode, ...] = ("free",)
-            if stage.phase < 0:
-                modes = ("free", "restricted")
-            elif last:
-                modes = ("free", "restricted", "exchanged")
-            phases = range(len(self.stream.phases) if stage.phase < 0 else stage.phase + 1)
             self._probe = Probe.of(
-                {phase: self.stream.probe(phase) for phase in phases},
+                {phase: self.stream.probe(phase) for phase in self.script.probe_phases(stage)},
                 stage.phase,
-                modes,
+                self.script.probe_modes(stage),
                 self.config.acting.request_tasks,
             )
         self._link.allow(self._ceiling())
@@ -369,7 +307,7 @@ class RunController:
     def _ceiling(self) -> int:
         """The highest version that the learner may publish now: no episode that runs may become
         too stale, and no phase may use up the learning of later ones."""
-        stage = self.script[min(self._state.stage, len(self.script) - 1)]
+        stage = self.script.at(self._state.stage)
         due = self._due(stage.phase)
         running = self.dispatcher.version_ceiling
         return due if running is None else min(due, running)
@@ -381,9 +319,8 @@ class RunController:
         try:
             self._turn_once(stage)
         except SharedMemoryError as error:
-            if self._server is None or self._server.alive:
+            if not self._running.revive_server():
                 raise
-            self._server.start()
             self._alarm("server_died", f"the embedded server died and was started again: {error}")
 
     def _turn_once(self, stage: Stage | None) -> None:
@@ -462,62 +399,9 @@ class RunController:
 
     def _take_outcomes(self) -> None:
         """Read what shared memory tells since last time."""
-        while True:
-            events, self._state.cursor = self._outcomes.read(self._state.cursor)
-            for event in events:
-                if isinstance(event, PlanEvent):
-                    self._note_plan(event.outcome)
-                    continue
-                episode = event.episode
-                self._note_episode(episode)
-                self._tell(
-                    EpisodeReported(episode.episode, episode.task_index, episode.book_version)
-                )
-            if not events:
-                return
-
-    def _note_episode(self, episode: Episode) -> None:
-        self._supervisor.happened(time.monotonic())
-        self._state.procedures += len(episode.decisions)
-        self._round_tasks += 1
-        self._round_solved += episode.success
-        self._round_decisions += len(episode.decisions)
-        self._emit(
-            EpisodeFinished(
-                episode=episode.episode,
-                task_index=episode.task_index,
-                domain=episode.domain,
-                phase=episode.phase,
-                success=episode.success,
-                conditions_met=episode.conditions_met,
-                conditions=episode.conditions,
-                steps=len(episode.decisions),
-                accepted=sum(decision.accepted for decision in episode.decisions),
-                version=episode.book_version,
-                staleness=max(0, self._state.version - episode.book_version),
-                seconds=episode.seconds,
-                actor=episode.actor,
-                hits_success=episode.hits_success,
-                hits_failure=episode.hits_failure,
-                decisions=len(episode.decisions),
-            )
-        )
-
-    def _note_plan(self, plan: PlanOutcomeRecord) -> None:
-        self._state.plans_answered += 1
-        self._state.traces_distilled += plan.traced
-        self._emit(
-            Planned(
-                task_index=plan.task_index,
-                domain=plan.domain,
-                phase=plan.phase,
-                status=_plan_status(plan.status),
-                plan_length=plan.cost if plan.status == "solved" else None,
-                seconds=plan.seconds,
-                planner=plan.planner,
-                distilled=plan.traced,
-            )
-        )
+        for episode in self._intake.read(self._running.outcomes):
+            self._supervisor.happened(time.monotonic())
+            self._tell(EpisodeReported(episode.episode, episode.task_index, episode.book_version))
 
     # -- watching ------------------------------------------------------------------------------
 
@@ -558,7 +442,7 @@ class RunController:
     def _measure(self) -> None:
         """Tell of the banks and of memory."""
         self._measured = time.monotonic()
-        self._emit(_bank_event(self._statistics(), self._phase()))
+        self._emit(banks_measured(self._statistics(), self._phase()))
         learner_mb = resident_mb(self._link.process) if self._link.process else 0.0
         self._emit(
             ResourcesMeasured(
@@ -571,11 +455,11 @@ class RunController:
 
     def _statistics(self) -> BankStatistics:
         return read_statistics(
-            self._connection, self._state.run, tuple(d.name for d in self.stream.domains)
+            self._running.client, self._state.run, tuple(d.name for d in self.stream.domains)
         )
 
     def _phase(self) -> int:
-        return max(0, self.script[min(self._state.stage, len(self.script) - 1)].phase)
+        return max(0, self.script.at(self._state.stage).phase)
 
     # -- checkpoints and the end ---------------------------------------------------------------
 
@@ -591,7 +475,7 @@ class RunController:
         self._state.dispatcher = self.dispatcher.state()
         state = self._state
         seconds = state.stage_seconds
-        if self._stage_entered and self.script[state.stage].kind == "act":
+        if self._stage_entered and self.script.at(state.stage).kind == "act":
             state.stage_seconds = seconds + now - self._stage_began
         checkpoint.write(self.folder, state)
         state.stage_seconds = seconds
@@ -600,18 +484,12 @@ class RunController:
         """Go on from the checkpoint: what shared memory knows beyond it was done, too."""
         if not self._resume or self._state.dispatcher is None:
             return
-        reported: list[tuple[int, int]] = []
-        while True:
-            events, self._state.cursor = self._outcomes.read(self._state.cursor)
-            for event in events:
-                if isinstance(event, PlanEvent):
-                    self._note_plan(event.outcome)
-                else:
-                    self._note_episode(event.episode)
-                    reported.append((event.episode.episode, event.episode.task_index))
-            if not events:
-                break
-        self.dispatcher.restore(self._state.dispatcher, reported)
+        known = self._state.dispatcher
+        reported = [
+            (episode.episode, episode.task_index)
+            for episode in self._intake.read(self._running.outcomes)
+        ]
+        self.dispatcher.restore(known, reported)
         self._state.version = -1  # until the learner, back from its checkpoint, says
 
     def _quiesce(self, outcome: Outcome) -> Accounting:
@@ -644,15 +522,11 @@ class RunController:
         )
 
     def _driver_books(self) -> accounting.DriverBooks:
-        return accounting.DriverBooks(
-            submitted=self.dispatcher.submitted,
-            finished=self.dispatcher.finished,
-            failed=self.dispatcher.failed,
-            in_flight=self.dispatcher.in_flight,
-            doubled=self.dispatcher.doubled,
-            procedures=self._state.procedures,
-            plans_answered=self._state.plans_answered,
-            traces_distilled=self._state.traces_distilled,
+        return accounting.DriverBooks.of(
+            self.dispatcher,
+            self._state.procedures,
+            self._state.plans_answered,
+            self._state.traces_distilled,
         )
 
     def _drain_one(self) -> None:
@@ -680,104 +554,23 @@ class RunController:
         domains = tuple(domain.name for domain in self.stream.domains)
         problems: tuple[str, ...] = ()
         if read_back:
-            verification = verify(self._connection, self._state.run, domains)
+            verification = verify(self._running.client, self._state.run, domains)
             statistics, problems = verification.statistics, verification.problems
         else:
             statistics = self._statistics()
-        self._emit(_bank_event(statistics, self._phase()))
-        return accounting.SharedBooks(
-            finished=statistics.finished,
-            doubled=sum(domain.doubled for domain in statistics.domains),
-            submitted=sum(bank.submitted for bank in statistics.banks),
-            admitted=sum(bank.admitted for bank in statistics.banks),
-            duplicates=sum(bank.duplicates for bank in statistics.banks),
-            retired=sum(bank.retired for bank in statistics.banks),
-            requested=sum(domain.requested for domain in statistics.domains),
-            traced=sum(domain.traces for domain in statistics.domains),
-            entries_read=sum(bank.entries for bank in statistics.banks),
-            problems=problems,
-        )
+        self._emit(banks_measured(statistics, self._phase()))
+        return accounting.SharedBooks.of(statistics, problems)
 
-    def _stop_processes(self) -> None:
-        """Stop everything, whatever state it is in; the first error is raised at the end."""
-        errors: list[Exception] = []
-        steps: list[Callable[[], object]] = []
-        if self._fleet is not None:
-            steps.append(self._fleet.stop)
-        if self._learner is not None:
-            learner = self._learner
-            steps.append(lambda: learner.stop(deadline_s=2.0))
-        if self._session is not None:
-            session = self._session
-            steps.append(lambda: session.__exit__(None, None, None))
-        if self._client is not None:
-            steps.append(self._client.close)
-        if self._server is not None:
-            steps.append(self._server.stop)
-        for step in steps:
-            try:
-                step()
-            except Exception as error:  # noqa: BLE001 - raised below, once all are stopped
-                errors.append(error)
-        self._fleet = self._learner = self._session = self._client = self._server = None
-        if errors:
-            raise errors[0]
+    @property
+    def _running(self) -> Processes:
+        if self._processes is None:
+            raise RunError("the run has not been started, or was closed")
+        return self._processes
 
     @property
     def _actors(self) -> Fleet:
-        if self._fleet is None:
-            raise RunError("the run has not been started")
-        return self._fleet
+        return self._running.fleet
 
     @property
     def _link(self) -> LearnerLink:
-        if self._learner is None:
-            raise RunError("the run has not been started")
-        return self._learner
-
-    @property
-    def _outcomes(self) -> OutcomeLog:
-        if self._log is None:
-            raise RunError("the run has not been started")
-        return self._log
-
-    @property
-    def _connection(self) -> redis.Redis:
-        if self._client is None:
-            raise RunError("the run has not been started")
-        return self._client
-
-
-def _script(phases: int) -> tuple[Stage, ...]:
-    stages = [Stage("probe", -1)]
-    for phase in range(phases):
-        stages += [Stage("act", phase), Stage("probe", phase)]
-    return tuple(stages)
-
-
-def _bank_event(statistics: BankStatistics, phase: int) -> BankMeasured:
-    return BankMeasured(
-        phase=phase,
-        banks=tuple(
-            BankState(
-                domain=bank.domain,
-                sign=bank.sign,
-                entries=bank.entries,
-                unique=bank.unique,
-                submitted=bank.submitted,
-                admitted=bank.admitted,
-                duplicates=bank.duplicates,
-                retired=bank.retired,
-                bytes=bank.bytes,
-            )
-            for bank in statistics.banks
-        ),
-    )
-
-
-def _plan_status(
-    status: str,
-) -> Literal["solved", "unsolvable", "timeout", "out_of_memory", "error"]:
-    if status in ("solved", "unsolvable", "timeout", "out_of_memory"):
-        return status  # type: ignore[return-value]
-    return "error"
+        return self._running.learner

@@ -1,0 +1,71 @@
+"""From the records of shared memory to the events that observers get."""
+
+from __future__ import annotations
+
+from cluster.observer import BankMeasured, BankState, EpisodeFinished, Planned, PlanStatus
+from shared_memory.bank_statistics import BankStatistics
+from shared_memory.records import Episode, PlanOutcomeRecord
+
+STATUSES: dict[str, PlanStatus] = {
+    "solved": "solved",
+    "unsolvable": "unsolvable",
+    "timeout": "timeout",
+    "out_of_memory": "out_of_memory",
+}
+
+
+def episode_finished(episode: Episode, version: int) -> EpisodeFinished:
+    """The event of an episode; `version` is the learner's now."""
+    return EpisodeFinished(
+        episode=episode.episode,
+        task_index=episode.task_index,
+        domain=episode.domain,
+        phase=episode.phase,
+        success=episode.success,
+        conditions_met=episode.conditions_met,
+        conditions=episode.conditions,
+        steps=len(episode.decisions),
+        accepted=sum(decision.accepted for decision in episode.decisions),
+        version=episode.book_version,
+        staleness=max(0, version - episode.book_version),
+        seconds=episode.seconds,
+        actor=episode.actor,
+        hits_success=episode.hits_success,
+        hits_failure=episode.hits_failure,
+        decisions=len(episode.decisions),
+    )
+
+
+def planned(plan: PlanOutcomeRecord) -> Planned:
+    """The event of a teacher's answer."""
+    return Planned(
+        task_index=plan.task_index,
+        domain=plan.domain,
+        phase=plan.phase,
+        status=STATUSES.get(plan.status, "error"),
+        plan_length=plan.cost if plan.status == "solved" else None,
+        seconds=plan.seconds,
+        planner=plan.planner,
+        distilled=plan.traced,
+    )
+
+
+def banks_measured(statistics: BankStatistics, phase: int) -> BankMeasured:
+    """The event of the banks' state."""
+    return BankMeasured(
+        phase=phase,
+        banks=tuple(
+            BankState(
+                domain=bank.domain,
+                sign=bank.sign,
+                entries=bank.entries,
+                unique=bank.unique,
+                submitted=bank.submitted,
+                admitted=bank.admitted,
+                duplicates=bank.duplicates,
+                retired=bank.retired,
+                bytes=bank.bytes,
+            )
+            for bank in statistics.banks
+        ),
+    )

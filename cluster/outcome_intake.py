@@ -1,0 +1,57 @@
+"""The driver's reading of the outcome log: every event told, counted and passed on once.
+
+An event is first told to the observers (who count one that is told again once), then passed on,
+and only then counted and left behind; so an error anywhere in between, and a resume after it,
+neither loses nor doubles anything in the books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cluster.checkpoint import DriverState
+from cluster.happenings import episode_finished, planned
+from cluster.observer import Event
+from shared_memory.outcomes import OutcomeLog, PlanEvent
+from shared_memory.records import Episode
+
+
+@dataclass(slots=True)
+class RoundTally:
+    """What was counted since the round began."""
+
+    tasks: int = 0
+    solved: int = 0
+    decisions: int = 0
+
+
+class OutcomeIntake:
+    """Reads the log from the state's cursor on, and keeps the state's counts."""
+
+    def __init__(self, state: DriverState, emit: Callable[[Event], None]) -> None:
+        self._state = state
+        self._emit = emit
+        self.tally = RoundTally()
+
+    def read(self, log: OutcomeLog) -> Iterator[Episode]:
+        """All episodes that finished since last time; plans are counted on the way."""
+        state = self._state
+        while True:
+            events, _ = log.read(state.cursor)
+            for event in events:
+                if isinstance(event, PlanEvent):
+                    self._emit(planned(event.outcome))
+                    state.plans_answered += 1
+                    state.traces_distilled += event.outcome.traced
+                else:
+                    episode = event.episode
+                    self._emit(episode_finished(episode, state.version))
+                    yield episode
+                    state.procedures += len(episode.decisions)
+                    self.tally.tasks += 1
+                    self.tally.solved += episode.success
+                    self.tally.decisions += len(episode.decisions)
+                state.cursor = {**state.cursor, event.domain: event.number}
+            if not events:
+                return

@@ -1,0 +1,114 @@
+"""Everything that a run starts: shared memory's server, Ray, the learner, the actors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import redis
+
+from actors.records import ActorSetting
+from cluster.fleet import Fleet
+from cluster.learner_link import LearnerLink, learner_setting
+from cluster.ray_session import RaySession
+from cluster.run_folder import RunFolder
+from cluster.supervisor import Supervisor
+from configs.schema import RunConfig
+from shared_memory.connection import connect
+from shared_memory.outcomes import OutcomeLog
+from shared_memory.server import EmbeddedServer
+from tasks.stream import TaskStream
+
+LEARNER_CPUS = 1.0
+TEACHER_CPUS = 1.0
+
+
+class Processes:
+    """Starts all of it at once made; `stop` ends all of it, whatever state it is in.
+
+    What was started is stopped again if something later cannot be. Raises NesyprError.
+    """
+
+    client: redis.Redis
+    outcomes: OutcomeLog
+    learner: LearnerLink
+    fleet: Fleet
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: str,
+        stream: TaskStream,
+        folder: RunFolder,
+        supervisor: Supervisor,
+    ) -> None:
+        self.server: EmbeddedServer | None = None
+        self._undo: list[Callable[[], object]] = []
+        try:
+            self._start(config, run, stream, folder, supervisor)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(
+        self,
+        config: RunConfig,
+        run: str,
+        stream: TaskStream,
+        folder: RunFolder,
+        supervisor: Supervisor,
+    ) -> None:
+        domains = tuple(domain.name for domain in stream.domains)
+        acting, memory = config.acting, config.shared_memory
+        url = memory.url
+        if url is None:
+            self.server = EmbeddedServer(folder.shared_memory, fsync=memory.fsync)
+            self._undo.append(self.server.stop)
+            self.server.start()
+            url = self.server.url
+        self.client = connect(memory, url)
+        self._undo.append(self.client.close)
+        self.outcomes = OutcomeLog(self.client, run, domains)
+        cpus = LEARNER_CPUS + TEACHER_CPUS + acting.actors * acting.cpus
+        session = RaySession(config.address, cpus)
+        self._undo.append(lambda: session.__exit__(None, None, None))
+        session.__enter__()
+        learner = self.learner = LearnerLink(
+            learner_setting(config, run, url, stream, folder),
+            config.distillation.request_deadline_s,
+            supervisor,
+            LEARNER_CPUS,
+        )
+        self._undo.append(lambda: learner.stop(deadline_s=2.0))
+        setting = ActorSetting(
+            run=run,
+            seed=config.seed,
+            url=url,
+            domains=domains,
+            simulator=config.stream.simulator,
+            step_limit=config.stream.step_limit,
+            rendering=config.rendering,
+            acting=acting,
+            shared_memory=memory,
+        )
+        self.fleet = Fleet(
+            setting, acting.actors, acting.cpus, acting.request_deadline_s, supervisor
+        )
+        self._undo.append(self.fleet.stop)
+
+    def revive_server(self) -> bool:
+        """Start the embedded server again if it died; whether it had."""
+        if self.server is None or self.server.alive:
+            return False
+        self.server.start()
+        return True
+
+    def stop(self) -> None:
+        """Stop everything, last started first; the first error is raised once all is done."""
+        errors: list[Exception] = []
+        while self._undo:
+            try:
+                self._undo.pop()()
+            except Exception as error:  # noqa: BLE001 - raised below, once all are stopped
+                errors.append(error)
+        if errors:
+            raise errors[0]
