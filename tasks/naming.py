@@ -57,7 +57,8 @@ def naming_rules(name: str, definition: DomainDefinition) -> NamingRules:
     if name == "blocks":
         return NamingRules((Pool("block"),), _by_type, frozenset({"robot"}))
     if name == "gripper":
-        grippers = Pool("gripper", words=("left", "right"))
+        # Ordered: permuted, the hand that canonical plans take first could not be learned.
+        grippers = Pool("gripper", ordered=True, words=("left", "right"))
         return NamingRules(
             (Pool("ball"), Pool("room"), grippers), _by_predicate(("ball", "room", "gripper"))
         )
