@@ -56,10 +56,10 @@ class ActorProcess:
         return report
 
     def probe(
-        self, assignments: Sequence[Assignment], restrict: bool, shuffle: Shuffle
+        self, assignments: Sequence[Assignment], restrict: bool, shuffle: Shuffle, banks: bool
     ) -> ProbeReport:
         """Act held-out tasks; see `ActorService.probe`."""
-        report = self._service.probe(assignments, restrict, shuffle)
+        report = self._service.probe(assignments, restrict, shuffle, banks)
         self._rounds += 1
         return report
 

@@ -96,12 +96,13 @@ class Policy:
         domains: Sequence[str],
         allowed: Sequence[Sequence[Sequence[int]]] | None = None,
         shuffle: Shuffle = "none",
+        banks: bool = True,
     ) -> list[Choice]:
         """Choose the next action of the episodes in `slots` (B of them, with their domains).
 
         `allowed`: for each, the only action token sequences that may be answered. `shuffle` puts
         another task's procedure in place of each one's own (memory reliance; ours): of the same
-        domain, or of any; an episode that is alone keeps its own.
+        domain, or of any; an episode that is alone keeps its own. Without `banks` none is asked.
         """
         with torch.inference_mode():
             reading = self.engine.read(list(slots))
@@ -109,8 +110,8 @@ class Policy:
             if shuffle != "none":
                 order = _derangement(domains if shuffle == "domain" else [""] * len(domains))
                 codes, own = codes[order], own[torch.from_numpy(order)]
-            helpful, hit_success = self._consult("success", domains, codes, own)
-            harmful, hit_failure = self._consult("failure", domains, codes, own)
+            helpful, hit_success = self._consult("success", domains, codes, own, banks)
+            harmful, hit_failure = self._consult("failure", domains, codes, own, banks)
             answers = self.engine.decode(
                 list(slots),
                 helpful,
@@ -131,9 +132,10 @@ class Policy:
         domains: Sequence[str],
         codes: npt.NDArray[np.uint16],
         own: torch.Tensor,
+        banks: bool,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """R^B of each decision from the bank of one sign, and where it had something to say."""
-        if self.replica is None or self.config.banks not in ("both", sign):
+        if not banks or self.replica is None or self.config.banks not in ("both", sign):
             return own, torch.zeros(len(domains), dtype=torch.bool)
         found: list[NeighboursLike | None] = [None] * len(domains)
         for domain in sorted(set(domains)):

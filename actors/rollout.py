@@ -95,13 +95,14 @@ class Rollout:
         assignments: Sequence[Assignment],
         restrict: bool = False,
         shuffle: Shuffle = "none",
+        banks: bool = True,
         on_progress: Callable[[], None] | None = None,
     ) -> Iterator[FinishedEpisode]:
         """Yield every assignment's episode as it ends (not in the order given).
 
-        `restrict` allows only the actions that the simulator would accept. `on_progress` is
-        called after each round of decisions. Raises ActingError if the policy answers for a wrong
-        number of slots.
+        `restrict` allows only the actions that the simulator would accept; `shuffle` and `banks`
+        are the policy's. `on_progress` is called after each round of decisions. Raises
+        ActingError if the policy answers for a wrong number of slots.
         """
         waiting = list(reversed(assignments))
         free = list(reversed(range(policy.config.episodes)))
@@ -109,7 +110,7 @@ class Rollout:
         while waiting or running:
             yield from self._refill(policy, waiting, free, running)
             if running:
-                yield from self._round(policy, free, running, restrict, shuffle)
+                yield from self._round(policy, free, running, restrict, shuffle, banks)
             if on_progress is not None:
                 on_progress()
 
@@ -146,6 +147,7 @@ class Rollout:
         running: dict[int, RunningEpisode],
         restrict: bool,
         shuffle: Shuffle,
+        banks: bool,
     ) -> Iterator[FinishedEpisode]:
         """One decision of every running episode."""
         began = time.perf_counter()
@@ -164,7 +166,7 @@ class Rollout:
         slots = sorted(running)
         choosing = time.perf_counter()
         domains = [running[slot].assignment.task.domain for slot in slots]
-        choices = policy.decide(slots, domains, allowed, shuffle) if slots else []
+        choices = policy.decide(slots, domains, allowed, shuffle, banks) if slots else []
         if len(choices) != len(slots):
             raise ActingError(
                 f"the policy answered {len(choices)} decisions for {len(slots)} slots: "

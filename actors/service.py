@@ -116,7 +116,11 @@ class ActorService:
         )
 
     def probe(
-        self, assignments: Sequence[Assignment], restrict: bool, shuffle: Shuffle = "none"
+        self,
+        assignments: Sequence[Assignment],
+        restrict: bool,
+        shuffle: Shuffle = "none",
+        banks: bool = True,
     ) -> ProbeReport:
         """Act held-out tasks with the newest weights and banks; nothing is written."""
         began = time.perf_counter()
@@ -124,7 +128,7 @@ class ActorService:
         outcomes = tuple(
             _probe_outcome(finished)
             for finished in self._rollout.run(
-                policy, assignments, restrict, shuffle, self._progress
+                policy, assignments, restrict, shuffle, banks, self._progress
             )
         )
         return ProbeReport(self.name, policy.version, outcomes, time.perf_counter() - began)

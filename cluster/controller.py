@@ -378,7 +378,7 @@ class RunController:
                 job = probe.next_job(actor)
                 if job is None:
                     return
-                self._actors.probe(actor, job.assignments, job.restrict, job.shuffle)
+                self._actors.probe(actor, job.assignments, job.restrict, job.shuffle, job.banks)
 
     def _take_versions(self) -> None:
         for event in self._link.poll():

@@ -285,13 +285,16 @@ class SummaryBuilder:
             return pooled(probes) if probes and len(probes) == len(keys) else None
 
         free, exchanged = found(after, "free"), found(after, "exchanged")
+        silent = found(after, "silent")
         return ProbeFigures(
             free=free,
             restricted=found(after, "restricted"),
             exchanged=exchanged,
+            silent=silent,
             untrained=found(-1, "free"),
             untrained_restricted=found(-1, "restricted"),
             memory_reliance=free.csr.value - exchanged.csr.value if free and exchanged else None,
+            bank_effect=free.csr.value - silent.csr.value if free and silent else None,
         )
 
     def _figures(self, tally: Tally, probe: ProbeFigures) -> Figures:

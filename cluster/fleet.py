@@ -118,11 +118,16 @@ class Fleet:
         )
 
     def probe(
-        self, actor: str, assignments: Sequence[Assignment], restrict: bool, shuffle: Shuffle
+        self,
+        actor: str,
+        assignments: Sequence[Assignment],
+        restrict: bool,
+        shuffle: Shuffle,
+        banks: bool,
     ) -> None:
         """Ask the actor to probe."""
         worker = self._workers[actor]
-        worker.request = worker.handle.probe.remote(tuple(assignments), restrict, shuffle)
+        worker.request = worker.handle.probe.remote(tuple(assignments), restrict, shuffle, banks)
         self._supervisor.asked(
             actor, f"probe {len(assignments)} tasks", self._deadline_s, time.monotonic()
         )

@@ -101,10 +101,12 @@ def run(
 ) -> int:
     """Start a new run. A taken name gets a number unless --set name=NAME chose it."""
     from cluster.conduct import check_stream, conduct
+    from cluster.ports import check_ports_free
     from cluster.run_folder import RunFolder
     from cluster.settings import load_settings
 
     settings = load_settings(config, assignments or (), os.environ)
+    check_ports_free(settings.config)
     check_stream(settings.config)
     root = Path(settings.config.folder)
     with RunFolder.create(root, settings.config.name, not settings.name_given) as folder:
@@ -117,6 +119,7 @@ def run(
 def resume(run: Run) -> int:
     """Go on with a run that was stopped or killed."""
     from cluster.conduct import check_stream, conduct
+    from cluster.ports import check_ports_free
     from cluster.run_folder import RunFolder, RunFolderError
     from cluster.settings import load_settings
 
@@ -124,6 +127,7 @@ def resume(run: Run) -> int:
         if folder.ended() == "finished":
             raise RunFolderError(f"{folder.path} is finished: there is nothing to resume")
         config = load_settings(str(folder.config_file)).config
+        check_ports_free(config)
         check_stream(config)
         return conduct(config, folder, True, run_console())
 

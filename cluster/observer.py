@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
-ProbeMode = Literal["free", "restricted", "exchanged"]
+ProbeMode = Literal["free", "restricted", "exchanged", "silent"]
 """free: the LM decodes freely; restricted: only admissible actions; exchanged: free, but with the
-procedures of another task (CSR free - CSR exchanged is the memory reliance)."""
+procedures of another task (CSR free - CSR exchanged is the memory reliance); silent: free, but
+without the banks (CSR free - CSR silent is what they are worth)."""
 
 Sign = Literal["success", "failure"]
 """Which bank: success is M+, failure is M-."""

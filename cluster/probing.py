@@ -2,7 +2,8 @@
 
 The jobs of a probe are handed to whatever actors are free; a job whose actor dies is handed out
 again. Free: as in acting. Restricted: only admissible actions. Exchanged: every decision uses the
-procedure of another task of the same domain (memory reliance; ours).
+procedure of another task of the same domain (memory reliance; ours). Silent: free, without the
+banks (what they change; ours).
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class ProbeJob:
     def shuffle(self) -> Shuffle:
         """Whose procedures are used."""
         return "domain" if self.mode == "exchanged" else "none"
+
+    @property
+    def banks(self) -> bool:
+        """Whether the banks are consulted."""
+        return self.mode != "silent"
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import redis
 from actors.records import ActorSetting
 from cluster.fleet import Fleet
 from cluster.learner_link import LearnerLink, learner_setting
+from cluster.ports import check_ports_free
 from cluster.ray_session import RaySession
 from cluster.run_folder import RunFolder
 from cluster.supervisor import Supervisor
@@ -57,6 +58,7 @@ class Processes:
         folder: RunFolder,
         supervisor: Supervisor,
     ) -> None:
+        check_ports_free(config)
         domains = tuple(domain.name for domain in stream.domains)
         acting, memory = config.acting, config.shared_memory
         url = memory.url
@@ -69,7 +71,7 @@ class Processes:
         self._undo.append(self.client.close)
         self.outcomes = OutcomeLog(self.client, run, domains)
         cpus = LEARNER_CPUS + TEACHER_CPUS + acting.actors * acting.cpus
-        session = RaySession(config.address, cpus)
+        session = RaySession(config.address, cpus, config.metrics_port)
         self._undo.append(lambda: session.__exit__(None, None, None))
         session.__enter__()
         learner = self.learner = LearnerLink(

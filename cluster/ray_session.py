@@ -41,16 +41,23 @@ class RaySession:
     """A context manager around Ray. Shuts down only what it started.
 
     `cpus`: what the run's processes ask for in all; a Ray started here has at least as many.
+    `metrics_port`: where a Ray started here serves its Prometheus metrics; none lets it choose.
     """
 
-    def __init__(self, address: str | None, cpus: float) -> None:
+    def __init__(self, address: str | None, cpus: float, metrics_port: int | None = None) -> None:
         self.address = address
         self.cpus = cpus
+        self.metrics_port = metrics_port
         self.started = False
         self._environment: dict[str, str | None] = {}
 
     def __enter__(self) -> RaySession:
         if ray.is_initialized():
+            if self.metrics_port is not None:
+                raise RayStartError(
+                    f"metrics_port = {self.metrics_port} cannot be set, as Ray runs already in "
+                    "this process: leave it out, and give the port to whatever starts Ray"
+                )
             return self
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_worker_niceness", "5")  # Ray's 15 starves workers elsewhere
@@ -65,9 +72,11 @@ class RaySession:
             self._environment = {key: os.environ.get(key) for key in worker_environment()}
             os.environ.update(worker_environment())  # inherited by all of Ray's processes
             settings |= {
+                "address": "local",  # else Ray joins whatever `ray start` left on this machine
                 "num_cpus": max(os.cpu_count() or 1, int(self.cpus + 0.999)),
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "include_dashboard": False,
+                "_metrics_export_port": self.metrics_port,
                 "_node_ip_address": "127.0.0.1",
             }
         else:

@@ -132,7 +132,7 @@ def _csr(measures: Measures | None) -> str:
 def _probe_table(summary: Summary) -> str:
     head = (
         *("phase", "tasks", "CSR untrained", "CSR at phase's end"),
-        *("CSR", "CGC", "Exe", "SPL", "CSR admissible only", "CSR exchanged"),
+        *("CSR", "CGC", "Exe", "SPL", "CSR admissible only", "CSR exchanged", "CSR without banks"),
     )
     probes = [(phase.name, phase.probe, phase.probe_at_end) for phase in summary.phases]
     whole = summary.whole.probe
@@ -145,6 +145,7 @@ def _probe_table(summary: Summary) -> str:
             *_measures(last.free),
             _csr_interval(last.restricted),
             _csr_interval(last.exchanged),
+            _csr_interval(last.silent),
         )
         for name, first, last in [*probes, ("whole", None, whole)]
     ]

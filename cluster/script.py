@@ -36,11 +36,11 @@ class Script:
 
     def probe_modes(self, stage: Stage) -> tuple[ProbeMode, ...]:
         """How held-out tasks are tried: free always; restricted before learning and at the end;
-        with exchanged procedures at the end."""
+        with exchanged procedures and without banks at the end."""
         if stage.phase < 0:
             return ("free", "restricted")
         if stage.phase == self.phases - 1:
-            return ("free", "restricted", "exchanged")
+            return ("free", "restricted", "exchanged", "silent")
         return ("free",)
 
     def probe_phases(self, stage: Stage) -> Sequence[int]:

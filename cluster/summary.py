@@ -50,11 +50,13 @@ class ProbeFigures(Part):
     free: Measures | None = Field(description="Free decoding.")
     restricted: Measures | None = Field(description="Only admissible actions.")
     exchanged: Measures | None = Field(description="Free, with another task's procedures.")
+    silent: Measures | None = Field(description="Free, without the banks.")
     untrained: Measures | None = Field(description="Free decoding before any training.")
     untrained_restricted: Measures | None = Field(
         description="Only admissible actions, before any training: what chance reaches."
     )
     memory_reliance: float | None = Field(description="CSR free - CSR exchanged.")
+    bank_effect: float | None = Field(description="CSR free - CSR silent.")
 
 
 class BankFigures(Part):

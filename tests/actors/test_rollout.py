@@ -68,8 +68,9 @@ class Oracle:
         domains: Sequence[str],
         allowed: Sequence[Sequence[Sequence[int]]] | None = None,
         shuffle: str = "none",
+        banks: bool = True,
     ) -> list[Choice]:
-        del shuffle
+        del shuffle, banks
         self.rounds.append(len(slots))
         choices = []
         for place, (slot, _) in enumerate(zip(slots, domains, strict=True)):

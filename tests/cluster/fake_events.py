@@ -134,7 +134,12 @@ def fake_run(name: str = "fake", outcome: str = "finished") -> Iterator[tuple[fl
                 yield seconds, _banks(phase, episode)
         yield seconds, PhaseFinished(phase=phase, seconds=seconds - began)
         for probed in range(phase + 1):
-            for mode, csr in (("free", 0.7), ("restricted", 0.9), ("exchanged", 0.4)):
+            for mode, csr in (
+                ("free", 0.7),
+                ("restricted", 0.9),
+                ("exchanged", 0.4),
+                ("silent", 0.6),
+            ):
                 yield seconds, probe(probed, phase, mode, csr)
     yield (
         seconds,

@@ -47,6 +47,7 @@ def test_a_phase_and_the_whole_have_all_figures() -> None:
     assert whole.probe.untrained is not None
     assert whole.probe.untrained.csr.value == pytest.approx(0.02)
     assert whole.probe.memory_reliance == pytest.approx(0.3)
+    assert whole.probe.bank_effect == pytest.approx(0.1)
     assert whole.banks is not None
     assert whole.banks.success.entries == 480
     assert whole.banks.success.hit_rate == pytest.approx(2 / 5)
