@@ -205,6 +205,10 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     folder: str = Field("runs", description="Runs are kept in FOLDER/NAME.")
     address: str | None = Field(None, description="A Ray cluster's address; none starts one here.")
+    metrics_port: Annotated[int, Field(ge=1024, le=65535)] | None = Field(
+        None,
+        description="Port for Ray's Prometheus metrics on this machine; none lets Ray choose.",
+    )
     stream: StreamConfig
     rendering: RenderingConfig = RenderingConfig()
     model: ModelConfig = ModelConfig()
@@ -212,6 +216,16 @@ class RunConfig(Section):
     shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     teacher: TeacherConfig = TeacherConfig()
     distillation: DistillationConfig = DistillationConfig()
+
+    @model_validator(mode="after")
+    def _own_ray_has_metrics_port(self) -> RunConfig:
+        if self.metrics_port is not None and self.address is not None:
+            raise ValueError(
+                f"metrics_port = {self.metrics_port} is for a Ray that is started here, but "
+                f"address = {self.address!r} names one that runs already: leave one of them out, "
+                "and give the port to `ray start --metrics-export-port` there"
+            )
+        return self
 
     @model_validator(mode="after")
     def _cannot_starve(self) -> RunConfig:
