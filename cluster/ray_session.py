@@ -87,11 +87,16 @@ class RaySession:
         try:
             ray.init(**settings)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            where = "here" if self.address is None else f"at {self.address}"
+            where, remedy = "here", "`nesypr doctor` checks what it needs"
+            if self.address is not None:
+                where = f"at {self.address}"
+                remedy = (
+                    "check that `ray start --head` runs there, and that RAY_AUTH_MODE and the "
+                    "token in ~/.ray/auth_token are the same here as there"
+                )
             reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             raise RayStartError(
-                f"Ray could not be started or joined {where}: {reason}; "
-                "`nesypr doctor` checks what it needs"
+                f"Ray could not be started or joined {where}: {reason}; {remedy}"
             ) from error
         self.started = True
         return self

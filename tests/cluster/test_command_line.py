@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -77,6 +78,11 @@ def sentence(result: subprocess.CompletedProcess[str]) -> str:
             ["run", "smoke", "--set", "stream.probe_tasks=5000"],
             "phase",
         ),
+        (["run", "smoke", "--set", "metrics_port=80"], "greater than or equal to 1024"),
+        (
+            ["run", "smoke", "--set", "metrics_port=9090", "--set", "address=head:6379"],
+            "metrics_port = 9090 is for a Ray that is started here, but address = 'head:6379'",
+        ),
         (["run"], "Missing argument 'CONFIG'"),
         (["frobnicate"], "No such command 'frobnicate'"),
         (["status", "nowhere"], "there is no run in runs/nowhere"),
@@ -107,6 +113,16 @@ def test_a_second_run_on_the_same_folder(tmp_path: Path) -> None:
         assert f"in use by process {os.getpid()}" in sentence(nesypr(*again, folder=tmp_path))
         assert "in use by process" in sentence(nesypr("resume", "mine", folder=tmp_path))
     assert "`nesypr resume mine`" in sentence(nesypr(*again, folder=tmp_path))
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        result = nesypr("run", "smoke", "--set", f"metrics_port={port}", folder=tmp_path)
+    words = f"port {port} of metrics_port is in use by another process: choose another with"
+    assert words in sentence(result)
+    assert "--set metrics_port=PORT" in sentence(result)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_runs_folder_that_cannot_be_made(tmp_path: Path) -> None:
