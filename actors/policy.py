@@ -46,7 +46,7 @@ class Replica(Protocol):
 class Choice:
     """What the policy chose for one decision."""
 
-    codes: Codes  # (n,) the decision's own procedure
+    codes: Codes  # (n,) the decision's own procedure; (0,) while the book is not in use
     action_tokens: tuple[int, ...]  # without "<end>"
     hit_success: bool  # something in M+ passed the threshold
     hit_failure: bool
@@ -71,8 +71,8 @@ class Policy:
         self.config = config
         with torch.inference_mode():
             self.engine = DecodingEngine(model, config.episodes, model.config.max_tokens)
-        quantised = model.book.active  # without codes there is nothing to look up
-        self.replica = replica if config.banks != "none" and quantised else None
+        self._has_codes = model.book.active  # else there is nothing to look up or to keep
+        self.replica = replica if config.banks != "none" and self._has_codes else None
         self._min_version = version - max_version_lag
         book = model.book
         self._vectors = book.codes.detach().to(torch.float32).clone()  # (K, d)
@@ -121,8 +121,14 @@ class Policy:
                 self.config.plausibility,
                 None if allowed is None else [[list(a) for a in row] for row in allowed],
             )
+        width = codes.shape[1] if self._has_codes else 0
         return [
-            Choice(codes[row].copy(), tuple(answer), bool(hit_success[row]), bool(hit_failure[row]))
+            Choice(
+                codes[row, :width].copy(),
+                tuple(answer),
+                bool(hit_success[row]),
+                bool(hit_failure[row]),
+            )
             for row, answer in enumerate(answers)
         ]
 

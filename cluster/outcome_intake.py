@@ -48,7 +48,7 @@ class OutcomeIntake:
                     episode = event.episode
                     self._emit(episode_finished(episode, state.version))
                     yield episode
-                    state.procedures += len(episode.decisions)
+                    state.procedures += episode.procedures
                     self.tally.tasks += 1
                     self.tally.solved += episode.success
                     self.tally.decisions += len(episode.decisions)

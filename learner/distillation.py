@@ -125,7 +125,6 @@ class Distiller:
                 trace.prompt,
                 trace.observations,
                 trace.actions,
-                trace.given,
             )
             for trace in traces
         ]

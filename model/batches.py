@@ -29,12 +29,8 @@ class EncodedTrace:
         prompt: str,
         observations: Sequence[str],
         actions: Sequence[str],
-        given: int = 0,
     ) -> EncodedTrace:
-        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`.
-
-        The first `given` actions are history only: they are no decisions to learn.
-        """
+        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`."""
         tokens = tokenizer.encode(prompt)
         decisions = []
         for observation, action in zip(observations, actions, strict=True):
@@ -42,7 +38,7 @@ class EncodedTrace:
             answer = [*tokenizer.encode(action), tokenizer.end]
             decisions.append((len(tokens), len(answer)))
             tokens += [tokenizer.act, *answer]
-        return cls(tuple(tokens), tuple(decisions[given:]))
+        return cls(tuple(tokens), tuple(decisions))
 
 
 @dataclass(frozen=True, slots=True)

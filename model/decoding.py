@@ -127,13 +127,13 @@ class DecodingEngine:
         tokens = torch.full((B,), self.model.tokenizer.act)
         for _ in range(LONGEST_ACTION):
             scores = positive.step(tokens)  # (B, V) log p⁺
-            if len(contrasted):
-                against = negative.step(tokens[contrasted])
-                scores[contrasted] = contrastive_scores(scores[contrasted], against, alpha, gamma)
-            if allowed is not None:
+            if allowed is not None:  # first, so that plausibility is among what is allowed
                 for row in range(B):
                     if running[row]:
                         _restrict(scores[row], answers[row], allowed[row], end)
+            if len(contrasted):
+                against = negative.step(tokens[contrasted])
+                scores[contrasted] = contrastive_scores(scores[contrasted], against, alpha, gamma)
             tokens = scores.argmax(-1)  # (B,)
             for row, token in enumerate(tokens.tolist()):
                 if running[row]:
@@ -163,7 +163,7 @@ def _restrict(
     keep = torch.tensor(sorted(following), dtype=torch.long)
     kept = scores[keep]
     scores.fill_(float("-inf"))
-    scores[keep] = torch.where(kept == float("-inf"), torch.finfo(kept.dtype).min, kept)
+    scores[keep] = kept
 
 
 class _Answers:

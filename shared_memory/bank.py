@@ -243,7 +243,7 @@ def _steps(episodes: Sequence[Episode]) -> Iterator[list[Episode]]:
 
 
 def _common_width(episodes: Sequence[Episode]) -> int:
-    widths = {decision.codes.shape[0] for episode in episodes for decision in episode.decisions}
+    widths = {len(decision.codes) for episode in episodes for decision in episode.decisions} - {0}
     if len(widths) > 1:
         raise SharedMemoryError(
             f"procedures of one batch must have the same number of codes, not {sorted(widths)}"
@@ -261,9 +261,11 @@ def _episode_arguments(episode: Episode) -> list[Argument]:
         episode.book_version,
         1 if episode.success else 2,
         encode(slim),
-        len(episode.decisions),
+        episode.procedures,
     ]
     for decision in episode.decisions:
+        if not len(decision.codes):
+            continue
         codes = pack_codes(decision.codes)
         entry = BankEntry(
             codes=decision.codes,

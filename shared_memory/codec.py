@@ -141,8 +141,16 @@ def entry_digest(codes: bytes, action: str) -> bytes:
     return digest.digest()
 
 
-def _codes(name: str) -> _Field:
-    return _Field(name, pack_codes, unpack_codes)
+def _codes(name: str, may_be_none: bool = False) -> _Field:
+    def pack(codes: Codes) -> bytes:
+        return b"" if may_be_none and codes.shape == (0,) else pack_codes(codes)
+
+    def unpack_some(payload: bytes) -> Codes:
+        if may_be_none and payload == b"":
+            return np.empty(0, dtype=np.uint16)
+        return unpack_codes(payload)
+
+    return _Field(name, pack, unpack_some)
 
 
 def _many(name: str, schema: _Schema[Any], most: int) -> _Field:
@@ -184,7 +192,7 @@ _DECISION = _Schema(
     1,
     Decision,
     _whole("number", 0, MAX_DECISIONS),
-    _codes("codes"),
+    _codes("codes", may_be_none=True),
     _text("action"),
     _flag("accepted"),
     _tokens("prompt_tokens"),

@@ -25,7 +25,7 @@ class Decision:
     """One decision of an episode with the procedure that the policy used for it."""
 
     number: int
-    codes: Codes  # (n,)
+    codes: Codes  # (n,); (0,) while the book is not in use: no procedure for a bank
     action: str  # as text, in the names of the prompt; "" if it could not be parsed
     accepted: bool
     prompt_tokens: tuple[int, ...]  # all tokens that the memory was written from
@@ -50,6 +50,11 @@ class Episode:
     seconds: float
     hits_success: int  # decisions for which something in M+ passed υ
     hits_failure: int
+
+    @property
+    def procedures(self) -> int:
+        """How many of its decisions have a procedure."""
+        return sum(len(decision.codes) > 0 for decision in self.decisions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,6 @@ class Trace:
     prompt: str
     observations: tuple[str, ...]  # shown before each action; the first is "" (in the prompt)
     actions: tuple[str, ...]
-    given: int = 0  # leading actions that are the policy's own: history, not to be learned
 
 
 @dataclass(frozen=True, slots=True)

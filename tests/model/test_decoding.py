@@ -107,6 +107,19 @@ def test_a_restricted_answer_is_always_an_allowed_one(model: ProcedureLM) -> Non
     assert answers[1] == allowed[1][0]
 
 
+def test_contrast_chooses_among_the_plausible_of_what_is_allowed(model: ProcedureLM) -> None:
+    """Where the model's favourite is not admissible, its best admissible answer stays in play."""
+    R = torch.randn(64, model.chunks, 8, generator=torch.Generator().manual_seed(7))
+    names = [model.tokenizer.encode(f"go place{number}") for number in range(1, 7)]
+    allowed = [[names[row % 6], names[(row + 1) % 6]] for row in range(64)]
+    engine = DecodingEngine(model, slots=64, max_tokens=64)
+    every = torch.ones(64, dtype=torch.bool)
+    with torch.inference_mode():
+        alone = engine.decode(range(64), R, allowed=allowed)
+        same = engine.decode(range(64), R, R, every, 0.5, 0.9, allowed=allowed)
+    assert same == alone  # p⁺ = p⁻: the contrast must not change the order
+
+
 def test_a_sequence_that_outgrows_its_slot_is_refused(model: ProcedureLM) -> None:
     engine = DecodingEngine(model, slots=1, max_tokens=8)
     with (

@@ -300,3 +300,31 @@ def test_hostile_numbers_are_refused_before_they_are_written(
     with pytest.raises(SharedMemoryError, match="uint16"):
         bank.push([dataclasses.replace(make_episode(1), decisions=(signed,))])
     assert bank.statistics().finished == 0
+
+
+def test_decisions_without_a_procedure_count_as_decisions_only(
+    client: redis.Redis, make_episode: EpisodeMaker
+) -> None:
+    """While the book is not in use there is nothing to keep, but the episode did happen."""
+    bank = Bank(client, "run", BankConfig())
+    none = np.empty(0, dtype=np.uint16)
+    mixed = make_episode(0)
+    decisions = (dataclasses.replace(mixed.decisions[0], codes=none), *mixed.decisions[1:])
+    mixed = dataclasses.replace(mixed, decisions=decisions)
+    bare = make_episode(1)
+    bare = dataclasses.replace(
+        bare,
+        decisions=tuple(dataclasses.replace(each, codes=none) for each in bare.decisions),
+    )
+    result = bank.push([mixed, bare])
+    assert result.finished == 2
+    assert result.success.submitted == len(mixed.decisions) - 1 == mixed.procedures
+    assert bare.procedures == 0
+    assert bank.verify().closed
+    events, _ = OutcomeLog(client, "run", ("blocks",)).read({})
+    assert [
+        len(event.episode.decisions) for event in events if isinstance(event, EpisodeEvent)
+    ] == [
+        len(mixed.decisions),
+        len(bare.decisions),
+    ]

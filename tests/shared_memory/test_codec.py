@@ -200,7 +200,7 @@ def test_hostile_bytes_are_refused(payload: bytes, why: str) -> None:
         dataclasses.replace(OUTCOME, domain="\ud800"),
         dataclasses.replace(OUTCOME, domain=3),  # type: ignore[arg-type]
         Decision(0, np.array([1, 2], dtype=np.int64), "a", True, ()),  # type: ignore[arg-type]
-        Decision(0, np.empty(0, dtype=np.uint16), "a", True, ()),
+        Decision(0, np.empty((1, 0), dtype=np.uint16), "a", True, ()),
         Decision(0, np.zeros(3, dtype=np.uint16), "a", True, (-1,)),
         "not a record",
     ],
@@ -213,3 +213,13 @@ def test_nothing_is_written_that_would_be_refused(record: Any) -> None:
 def test_numpy_numbers_are_told_apart_from_whole_numbers() -> None:
     with pytest.raises(SharedMemoryError, match="cost"):
         encode(dataclasses.replace(OUTCOME, cost=np.int64(3)))  # type: ignore[arg-type]
+
+
+def test_a_decision_may_have_no_procedure_but_a_bank_entry_must() -> None:
+    none = np.empty(0, dtype=np.uint16)
+    decision = Decision(0, none, "a", True, ())
+    again = decode(Decision, encode(decision))
+    assert again.codes.shape == (0,)
+    entry = BankEntry(none, "a", True, "blocks", 0, 0, "0" * 32, 0, 0, 1, True, ())
+    with pytest.raises(SharedMemoryError):
+        encode(entry)
