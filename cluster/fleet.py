@@ -25,7 +25,8 @@ START_DEADLINE_S = 180.0
 PULSE_EVERY_S = 3.0
 
 MAX_DEATHS_IN_A_ROW = 8
-"""Actors that died one after another without one answer between: the run gives up."""
+"""Actors that were lost one after another without a report between: the run gives up. That their
+replacements start is no report."""
 
 
 class FleetError(NesyprError):
@@ -90,7 +91,6 @@ class Fleet:
         self._workers: dict[str, _Worker] = {}
         self._generation = 0
         self._deaths_in_a_row = 0
-        self.peak_resident_mb = 0.0
         for place in range(count):
             self._start(place)
 
@@ -154,7 +154,7 @@ class Fleet:
         """Kill every actor: what they pushed is safe, what they did not is acted again."""
         for worker in self._workers.values():
             ray.kill(worker.handle, no_restart=True)
-            self._supervisor.answered(worker.name, time.monotonic())
+            self._supervisor.closed(worker.name)
         self._workers = {}
 
     def _start(self, place: int) -> None:
@@ -168,7 +168,6 @@ class Fleet:
     def _collect(self, worker: _Worker, now: float) -> list[FleetEvent]:
         """The answer of one request."""
         reference, worker.request = worker.request, None
-        self._supervisor.answered(worker.name, now)
         try:
             answer = ray.get(reference, timeout=10.0)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
@@ -178,14 +177,15 @@ class Fleet:
             if isinstance(cause, NesyprError) and not isinstance(cause, SharedMemoryError):
                 raise FleetError(f"{worker.name}: {cause}") from error
             return [self._replace(worker, False, f"{worker.name} failed: {cause!r}")]
-        self._deaths_in_a_row = 0
-        if isinstance(answer, Pulse):
+        if isinstance(answer, Pulse):  # it has started: that is no progress of the run
+            self._supervisor.closed(worker.name)
             worker.up = True
             self._note(worker, answer)
             return [ActorUp(worker.name)]
+        self._supervisor.answered(worker.name, now)
+        self._deaths_in_a_row = 0
         if isinstance(answer, ActReport):
             worker.resident_mb = answer.resident_mb
-            self.peak_resident_mb = max(self.peak_resident_mb, answer.resident_mb)
         return [ActorAnswered(worker.name, answer)]
 
     def _take_pulses(self, now: float) -> None:
@@ -212,17 +212,16 @@ class Fleet:
     def _note(self, worker: _Worker, pulse: Pulse) -> None:
         worker.process = pulse.process
         worker.resident_mb = pulse.resident_mb
-        self.peak_resident_mb = max(self.peak_resident_mb, pulse.resident_mb)
 
     def _replace(self, worker: _Worker, overdue: bool, sentence: str) -> ActorDown:
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row > MAX_DEATHS_IN_A_ROW:
             raise FleetError(
-                f"{self._deaths_in_a_row} actors in a row went without an answer, the last: "
+                f"{self._deaths_in_a_row} actors in a row were lost without a report, the last: "
                 f"{sentence}; see the logs in /tmp/ray/session_latest/logs"
             )
         ray.kill(worker.handle, no_restart=True)
-        self._supervisor.answered(worker.name, time.monotonic())
+        self._supervisor.closed(worker.name)
         del self._workers[worker.name]
         self._generation += 1
         self._start(worker.place)

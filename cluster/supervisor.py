@@ -47,12 +47,13 @@ class Supervisor:
         self._requests[worker] = _Request(what, now, now, deadline_s)
 
     def answered(self, worker: str, now: float) -> None:
-        """The worker answered, or is gone."""
+        """The worker answered, and the run got further."""
         if self._requests.pop(worker, None) is not None:
             self._last_event = now
 
     def closed(self, worker: str) -> None:
-        """The request is over, and that is no sign that the run got further (a mere look)."""
+        """The request is over, and that is no sign that the run got further: a mere look, a
+        start, a worker that is gone."""
         self._requests.pop(worker, None)
 
     def pulsed(self, worker: str, rounds: int, now: float) -> None:
