@@ -310,6 +310,7 @@ class Dispatcher:
 
     def _issue(self) -> list[Issue]:
         issues: list[Issue] = []
+        self._pass_done()
         while self._idle and not self._closed:
             tasks = self._next_tasks(min(self.capacity, self.request_tasks))
             if not tasks:
@@ -325,12 +326,19 @@ class Dispatcher:
             issues.append(Issue(actor, episodes))
         return issues
 
+    def _pass_done(self) -> None:
+        """Go past tasks that were done ahead, also where there is no capacity for others."""
+        while self._position < self._limit and self._position in self._done_ahead:
+            self._done_ahead.discard(self._position)
+            self._position += 1
+
     def _next_tasks(self, count: int) -> Sequence[int]:
         """Take up to `count` tasks: lost ones first, then the stream up to the limit.
 
         Small leftovers of capacity wait, so that requests are full or the phase's last.
         """
-        left = len(self._lost_tasks) + self._limit - self._position
+        ahead = sum(self._position <= task < self._limit for task in self._done_ahead)
+        left = len(self._lost_tasks) + self._limit - self._position - ahead
         if count < min(self.request_tasks, left):
             return []
         tasks: list[int] = []
@@ -338,11 +346,9 @@ class Dispatcher:
             if self._lost_tasks:
                 tasks.append(self._lost_tasks.popleft())
             elif self._position < self._limit:
-                if self._position in self._done_ahead:
-                    self._done_ahead.discard(self._position)
-                else:
-                    tasks.append(self._position)
+                tasks.append(self._position)
                 self._position += 1
+                self._pass_done()
             else:
                 break
         return tasks

@@ -101,6 +101,28 @@ def test_resumes_with_episodes_that_the_checkpoint_does_not_know() -> None:
     assert 9 not in given
 
 
+def test_the_rest_after_a_resume_is_given_out_though_capacity_is_less_than_a_request() -> None:
+    before = make(tasks=40, request=32, per_version=32, staleness=0)
+    before.handle(StreamOpened(40))
+    resumed = make(tasks=40, request=32, per_version=32, staleness=0)
+    resumed.restore(before.state(), reported=[(number, number) for number in range(38)])
+    resumed.handle(VersionSeen(1))
+    (issue,) = resumed.handle(ActorReady("a"))
+    assert [task for _, task in issue.episodes] == [38, 39]
+    for episode, task in issue.episodes:
+        resumed.handle(EpisodeReported(episode, task, 1))
+    assert resumed.drained
+
+
+def test_a_stream_that_was_done_ahead_is_drained_without_capacity() -> None:
+    before = make(tasks=40, request=32, per_version=32, staleness=0)
+    before.handle(StreamOpened(32))
+    resumed = make(tasks=40, request=32, per_version=32, staleness=0)
+    resumed.restore(before.state(), reported=[(number, number) for number in range(32)])
+    assert resumed.handle(ActorReady("a")) == []
+    assert resumed.drained
+
+
 def test_refuses_settings_that_would_deadlock() -> None:
     with pytest.raises(DispatchError, match="can never be admitted"):
         make(request=20, per_version=8, staleness=1)
