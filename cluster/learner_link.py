@@ -156,7 +156,7 @@ class LearnerLink:
         if self._stopped:
             return
         self._stopped = True
-        self._supervisor.answered(self.name, time.monotonic())
+        self._supervisor.closed(self.name)
         request = self._handle.stop.remote(deadline_s)
         ray.wait([request], timeout=deadline_s + 0.5)
         ray.kill(self._handle, no_restart=True)
@@ -171,15 +171,16 @@ class LearnerLink:
         self._allowed = None
         self._up = False
         self._request: Any = None
-        self._wanted_versions: Any = None
+        self._wanted_status: Any = None
         if self._ceiling is not None:
             self.allow(self._ceiling)
         self._ask(time.monotonic())
 
     def _ask(self, now: float) -> None:
         self._asked = now
-        self._wanted_versions = self._handle.versions.remote(self._reported)
-        self._request = self._handle.status.remote()
+        # In this order: every version that the status knows of is among the reports.
+        self._wanted_status = self._handle.status.remote()
+        self._request = self._handle.versions.remote(self._reported)
         deadline = self._deadline_s if self._up else START_DEADLINE_S
         self._supervisor.asked(self.name, "say how it goes", deadline, now)
 
@@ -187,36 +188,37 @@ class LearnerLink:
         request, self._request = self._request, None
         self._supervisor.closed(self.name)
         try:
-            reports: tuple[VersionReport, ...] = ray.get(self._wanted_versions, timeout=10.0)
-            status: ActorStatus = ray.get(request, timeout=10.0)
+            status: ActorStatus = ray.get(self._wanted_status, timeout=10.0)
+            reports: tuple[VersionReport, ...] = ray.get(request, timeout=10.0)
         except (ray.exceptions.RayError, TimeoutError) as error:
             text = str(error).strip()
             reason = text.splitlines()[0] if text else type(error).__name__
             return [self._replace(f"the learner died: {reason}")]
         self.process, self.resident_mb = status.process, status.resident_mb
+        events: list[LearnerEvent] = []
+        for report in reports:
+            self._deaths = 0
+            self._reported = max(self._reported, report.version)
+            events.append(LearnerVersion(report.version, _published(report)))
         if status.phase in ("failed", "ended"):
             reason = status.failure or "its loop ended"
             if status.user_error and self._deaths >= USER_ERRORS_ENDURED:
                 raise LearnerLinkError(f"the learner failed: {reason}")
-            return [self._replace(f"the learner failed: {reason}")]
+            return [*events, self._replace(f"the learner failed: {reason}")]
         if status.learner is None:
             if status.seconds > START_DEADLINE_S:
                 return [self._replace(f"the learner is starting since {status.seconds:.0f} s")]
-            return []
+            return events
         learner = status.learner
         self._up = True
         self.parameters, self.doing = learner.parameters, learner.doing
-        events: list[LearnerEvent] = [
+        events += [
             LearnerComplaint(sentence)
             for sentence in learner.complaints
             if sentence not in self._complaints
         ]
         self._complaints.update(learner.complaints)
-        for report in reports:
-            self._deaths = 0
-            self._reported = max(self._reported, report.version)
-            events.append(LearnerVersion(report.version, _published(report)))
-        if learner.version > self._reported and not reports:
+        if learner.version > self._reported:
             self._reported = learner.version
             events.append(LearnerVersion(learner.version, None))
         hangs = learner.age_s > self._deadline_s
