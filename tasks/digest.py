@@ -1,12 +1,13 @@
-"""A digest of a task's content that does not depend on names or on the order of atoms.
+"""Digests of a task that do not depend on names or on the order of atoms (ours).
 
-Two tasks that differ only in how their objects are called get the same digest (ours). Objects
+`content_digest` is of all that a problem says; `visible_digest` only of what the small LM sees of
+it, so that two tasks with the same text up to interchangeable names get the same digest. Objects
 are coloured by type and refined by the atoms they stand in (one-dimensional Weisfeiler-Leman);
 classes that stay together are resolved by trying each member first, except where members are
 interchangeable, and the least description wins. The search is bounded: past `MOST_VISITS`
-(objects' places in atoms, looked at) the digest falls back to the given names. Both forms
-describe the task completely, so that different tasks never share a digest (up to collisions of
-128-bit BLAKE2).
+(objects' places in atoms, looked at) the content digest falls back to the given names, and the
+visible one to the refined colours alone. So tasks with different contents never share a content
+digest (up to collisions of 128-bit BLAKE2), and tasks that look alike always share a visible one.
 """
 
 from __future__ import annotations
@@ -35,10 +36,36 @@ def content_digest(domain: str, problem: Problem, constants: frozenset[str]) -> 
         _fact("g", atom) for atom in problem.goal
     ]
     types = dict(problem.objects)
+    labels = {name: f"{kind}={name}" if name in constants else kind for name, kind in types.items()}
     try:
-        description = repr(_Canonical(facts, types, constants).least())
+        description = repr(_Canonical(facts, labels).least())
     except _TooManyError:
         description = repr(("names", sorted(types.items()), sorted(facts)))
+    return _hash(domain, description)
+
+
+def visible_digest(
+    word: str, problem: Problem, fluents: frozenset[str], labels: Mapping[str, str]
+) -> str:
+    """The digest (32 hex digits) of what a prompt without static atoms shows.
+
+    That is the domain's word, the initial state's atoms of `fluents`, the goal, and of the objects
+    in these what `labels` (object → what its word tells) says. Objects with one label are
+    interchangeable.
+    """
+    facts = [_fact("i", atom) for atom in problem.initial if atom[0] in fluents] + [
+        _fact("g", atom) for atom in problem.goal
+    ]
+    mentioned = {name: labels[name] for _, arguments in facts for name in arguments}
+    canonical = _Canonical(facts, mentioned)
+    try:
+        description = repr(canonical.least())
+    except _TooManyError:
+        description = repr(("colours", canonical.colours()))
+    return _hash(word, description)
+
+
+def _hash(domain: str, description: str) -> str:
     text = f"{domain}\n{description}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -52,25 +79,31 @@ def _fact(mark: str, atom: Atom) -> _Fact:
 class _Canonical:
     """The least complete description of facts over the objects' orders that refinement leaves."""
 
-    def __init__(
-        self, facts: list[_Fact], types: Mapping[str, str], constants: frozenset[str]
-    ) -> None:
+    def __init__(self, facts: list[_Fact], labels: Mapping[str, str]) -> None:
         self.facts = facts
-        self.labels = {
-            name: f"{kind}={name}" if name in constants else kind for name, kind in types.items()
-        }
+        self.labels = labels
         self.visits = 0
+        self.most_visits = MOST_VISITS
         self.places: dict[str, list[tuple[str, int, tuple[str, ...]]]] = {
-            name: [] for name in types
+            name: [] for name in labels
         }
         for head, arguments in facts:
             for position, name in enumerate(arguments):
                 self.places[name].append((head, position, arguments))
         self.size = sum(map(len, self.places.values()))
-        self.start = _ranks({name: (label,) for name, label in self.labels.items()})
+        self.start = _ranks({name: (label,) for name, label in labels.items()})
 
     def least(self) -> tuple[object, ...]:
         return self._search(self._refine(self.start))
+
+    def colours(self) -> tuple[object, ...]:
+        """What refinement alone tells: equal for facts that are equal up to names."""
+        self.most_visits = self.visits + self.size * (len(self.labels) + 1)
+        colours = self._refine(self.start)
+        return (
+            sorted((colour, self.labels[name]) for name, colour in colours.items()),
+            sorted((head, tuple(colours[a] for a in args)) for head, args in self.facts),
+        )
 
     def _search(self, colours: dict[str, int]) -> tuple[object, ...]:
         classes: dict[int, list[str]] = defaultdict(list)
@@ -109,7 +142,7 @@ class _Canonical:
         count = len(set(colours.values()))
         while count < len(colours):
             self.visits += self.size
-            if self.visits > MOST_VISITS:
+            if self.visits > self.most_visits:
                 raise _TooManyError
             colours = _ranks(
                 {

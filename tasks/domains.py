@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from tasks.digest import content_digest
+from tasks.digest import content_digest, visible_digest
 from tasks.errors import TaskError
 from tasks.generators import GENERATORS, Generator
 from tasks.naming import NamingRules, naming_rules
@@ -122,10 +122,12 @@ class Domain:
         return problem_text(problem, self.definition)
 
     def task(self, problem: Problem, origin: str) -> Task:
-        """The problem as a task, with its digest."""
+        """The problem as a task, with its digests."""
         constants = frozenset(name for name, _ in self.constants)
         digest = content_digest(self.definition.name, problem, constants)
-        return Task(self.name, self.problem_text(problem), digest, origin)
+        labels = self.naming_rules.labels(problem.objects, problem.initial, constants)
+        visible = visible_digest(self.word, problem, self.fluent_predicates, labels)
+        return Task(self.name, self.problem_text(problem), digest, origin, visible=visible)
 
     def problem_from_file(self, file: Path) -> Problem:
         """The problem of a file; `TaskError` if it cannot be read."""

@@ -45,6 +45,29 @@ class NamingRules:
     classify: Classify
     own_names: frozenset[str] = frozenset()
 
+    def labels(
+        self, objects: TypedNames, atoms: frozenset[Atom], constants: frozenset[str]
+    ) -> dict[str, str]:
+        """What each object's word tells besides the atoms it stands in.
+
+        That is the object's own name, its rank in an ordered pool, or only its pool.
+        """
+        ordered = {pool.name for pool in self.pools if pool.ordered}
+        kept = self.own_names | constants
+        pool_of = self.classify(objects, atoms)
+        labels: dict[str, str] = {}
+        ranks: dict[str, int] = {}
+        for name in sorted((name for name, _ in objects), key=natural_key):
+            pool = pool_of[name]
+            if name in kept:
+                labels[name] = f"={name}"
+            elif pool in ordered:
+                ranks[pool] = ranks.get(pool, 0) + 1
+                labels[name] = f"{pool} {ranks[pool]}"
+            else:
+                labels[name] = pool
+        return labels
+
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """A sort key in which `d2` comes before `d10`."""

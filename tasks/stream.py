@@ -6,18 +6,24 @@
 
 Phases follow each other; inside a phase, each task's domain is drawn by weight and the task by
 the domain's generator or from its problem files. A stream's tasks may repeat where a domain is
-small; what a probe holds never occurs in the stream: tasks are compared by content digest, that
-is up to names and the order of atoms. At most half of a generator's contents can be held out, so
-that in small domains the stream keeps tasks of every size. Where a draw is held out, the same
-domain is drawn again: domains keep their shares of the stream.
+small; what a probe holds never occurs in the stream: tasks are compared as the small LM sees them
+(`Task.visible`: fluent atoms and goal, up to names and order), and by their whole content. The
+probes of all phases differ among themselves in the same way.
+
+At most half of the visible contents that the draws for the probes meet are held out, so that the
+stream keeps as much of a small domain. Where a draw is held out, the same domain is drawn again:
+domains keep their shares of the stream. In the probes, too, domains are drawn by weight, but a
+domain with nothing more to hold out leaves the rest of the probe to the phase's others; phases
+take turns, so that each gets some of what is scarce.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
@@ -28,7 +34,10 @@ from tasks.errors import TaskError
 from tasks.task import Task
 
 MOST_DRAWS = 2000
-"""Draws for one task, of the stream or of a probe, before giving up."""
+"""Draws for one task of the stream before giving up."""
+
+MOST_PROBE_DRAWS = 400
+"""Draws for one task of a probe before its domain counts as exhausted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,20 @@ class Phase:
     start: int
     stop: int
     domains: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What the draws from one source (domain and sizes) for the probes have met so far."""
+
+    met: set[str] = field(default_factory=set)  # as `Task.visible`
+    held_out: int = 0  # of those met
+    exhausted: bool = False
+
+    @property
+    def spares_one(self) -> bool:
+        """Whether with one more held out no more than half would be."""
+        return 2 * (self.held_out + 1) <= len(self.met)
 
 
 class TaskStream:
@@ -69,8 +92,8 @@ class TaskStream:
         for phase in config.phases:
             for share in phase.domains:
                 _check_source(self._domains[share.name], share)
-        self._probes = tuple(self._draw_probe(number) for number in range(len(config.phases)))
-        self._held_out = frozenset(task.digest for probe in self._probes for task in probe)
+        self._held_out: set[str] = set()
+        self._probes = self._draw_probes()
         for phase_ in self.phases:
             _ = self[phase_.start]
 
@@ -81,8 +104,8 @@ class TaskStream:
 
     @property
     def held_out(self) -> frozenset[str]:
-        """The digests of all probes' tasks; none occurs in the stream."""
-        return self._held_out
+        """The digests, visible and of content, of all probes' tasks; none is in the stream."""
+        return frozenset(self._held_out)
 
     def __len__(self) -> int:
         return self.phases[-1].stop
@@ -96,10 +119,10 @@ class TaskStream:
             raise IndexError(f"task {index} is outside the stream of {len(self)} tasks")
         phase = self.phase_of(index)
         rng = random.Random(_number(self._seed, "stream", index))
-        share = self._share(rng, phase.number)
+        share = _by_weight(rng, self._config.phases[phase.number].domains)
         for _ in range(MOST_DRAWS):
             task = self._draw(rng, share, probe=False)
-            if task.digest not in self._held_out:
+            if not self._is_held_out(task):
                 return replace(task, phase=phase.number, index=index)
         raise TaskError(
             f"phase '{phase.name}' has no tasks of domain '{share.name}' left beside its probe "
@@ -111,31 +134,55 @@ class TaskStream:
         return next(phase for phase in self.phases if index < phase.stop)
 
     def probe(self, phase: int) -> tuple[Task, ...]:
-        """The held-out tasks of a phase; all differ in content."""
+        """The held-out tasks of a phase; those of all phases differ in what is visible."""
         return self._probes[phase]
 
-    def _draw_probe(self, number: int) -> tuple[Task, ...]:
-        wanted = self._config.probe_tasks
-        rng = random.Random(_number(self._seed, "probe", number))
-        found: dict[str, Task] = {}
-        while len(found) < wanted:
-            share = self._share(rng, number)
-            for _ in range(MOST_DRAWS):
-                task = self._draw(rng, share, probe=True)
-                if task.digest not in found and self._may_be_held_out(task, share):
-                    found[task.digest] = replace(task, phase=number, index=-1)
-                    break
-            else:
-                raise TaskError(
-                    f"phase '{self.phases[number].name}' can supply only {len(found)} distinct "
-                    f"probe tasks of the {wanted} asked for (domain '{share.name}' has no more): "
-                    "widen its sizes or lower stream.probe_tasks"
-                )
-        return tuple(found.values())
+    def _is_held_out(self, task: Task) -> bool:
+        return task.visible in self._held_out or task.digest in self._held_out
 
-    def _share(self, rng: random.Random, phase: int) -> DomainShare:
-        shares = self._config.phases[phase].domains
-        return rng.choices(shares, [share.weight for share in shares])[0]
+    def _draw_probes(self) -> tuple[tuple[Task, ...], ...]:
+        """One task for each phase in turn, until every phase has its probe."""
+        probes: list[list[Task]] = [[] for _ in self.phases]
+        rngs = [random.Random(_number(self._seed, "probe", p.number)) for p in self.phases]
+        contents: dict[str, _Contents] = defaultdict(_Contents)
+        for _ in range(self._config.probe_tasks):
+            for phase, probe, rng in zip(self.phases, probes, rngs):
+                task = self._draw_held_out(rng, phase, contents)
+                if task is None:
+                    names = ", ".join(f"'{name}'" for name in phase.domains)
+                    raise TaskError(
+                        f"phase '{phase.name}' can supply only {len(probe)} distinct probe tasks "
+                        f"of the {self._config.probe_tasks} asked for (its domains, {names}, have "
+                        "no more beside the stream and the other phases' probes): "
+                        "widen its sizes or lower stream.probe_tasks"
+                    )
+                self._held_out |= {task.visible, task.digest}
+                for source in contents.values():
+                    source.held_out += task.visible in source.met
+                probe.append(replace(task, phase=phase.number, index=-1))
+        return tuple(map(tuple, probes))
+
+    def _draw_held_out(
+        self, rng: random.Random, phase: Phase, contents: dict[str, _Contents]
+    ) -> Task | None:
+        """A task that no probe has, of a domain drawn by weight; None if all are exhausted."""
+        shares = self._config.phases[phase.number].domains
+        shares = self._config.phases[phase.number].domains
+        while left := [share for share in shares if not contents[_source(share)].exhausted]:
+            share = _by_weight(rng, left)
+            source = contents[_source(share)]
+            on_file = share.source == "files" and bool(self._domains[share.name].test_files)
+            for _ in range(MOST_PROBE_DRAWS):
+                task = self._draw(rng, share, probe=True)
+                held_out = self._is_held_out(task)
+                if task.visible not in source.met:
+                    source.met.add(task.visible)
+                    source.held_out += held_out
+                concerned = (other for other in contents.values() if task.visible in other.met)
+                if not held_out and (on_file or all(other.spares_one for other in concerned)):
+                    return task
+            source.exhausted = True
+        return None
 
     def _draw(self, rng: random.Random, share: DomainShare, probe: bool) -> Task:
         domain = self._domains[share.name]
@@ -144,11 +191,14 @@ class TaskStream:
         files = domain.test_files if probe and domain.test_files else domain.train_files
         return _file_task(domain.name, rng.choice(files))
 
-    def _may_be_held_out(self, task: Task, share: DomainShare) -> bool:
-        """Half of all contents, by digest and seed; all where problems to hold out are on file."""
-        if share.source == "files" and self._domains[share.name].test_files:
-            return True
-        return (int(task.digest, 16) + self._seed) % 2 == 0
+
+def _by_weight(rng: random.Random, shares: Sequence[DomainShare]) -> DomainShare:
+    return rng.choices(shares, [share.weight for share in shares])[0]
+
+
+def _source(share: DomainShare) -> str:
+    """What can be drawn: equal for shares that differ in weight alone."""
+    return repr((share.name, share.source, sorted(share.size.items())))
 
 
 def _check_source(domain: Domain, share: DomainShare) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.digest import content_digest
+from tasks.digest import content_digest, visible_digest
 from tasks.domains import get_domain
 from tasks.generators import GENERATORS
 from tasks.pddl import Problem
@@ -108,3 +108,49 @@ def test_past_the_bound_names_count_but_contents_stay_apart(
     objects = tuple((name, "node") for name in NODES)
     problems = [Problem("p", objects, frozenset(), (edge,)) for edge in EDGES]
     assert len({digest(problem) for problem in problems}) == len(EDGES)
+
+
+def looks(problem: Problem, labels: dict[str, str] | None = None) -> str:
+    given = labels or dict(problem.objects)
+    return visible_digest("d", problem, frozenset({"edge"}), given)
+
+
+def test_what_is_not_shown_does_not_count() -> None:
+    objects = tuple((name, "node") for name in NODES)
+    goal = (("edge", "a", "b"),)
+    base = Problem("p", objects, frozenset({("edge", "b", "c")}), goal)
+    unused = Problem("p", objects[:3], base.initial, goal)
+    static = Problem("p", objects, base.initial | {("far", "c", "d")}, goal)
+    assert looks(base) == looks(unused) == looks(static)
+    assert len({digest(base), digest(unused), digest(static)}) == 3
+    assert looks(base) != looks(Problem("p", objects, frozenset({("edge", "c", "b")}), goal))
+
+
+def test_words_that_tell_something_count() -> None:
+    first, second = (Problem("p", (), frozenset(), (("edge", *pair),)) for pair in ("ab", "ba"))
+    assert looks(first, {"a": "disc 1", "b": "disc 2"}) != looks(
+        second, {"a": "disc 1", "b": "disc 2"}
+    )
+    assert looks(first, {"a": "disc", "b": "disc"}) == looks(second, {"a": "disc", "b": "disc"})
+
+
+def test_past_the_bound_what_looks_alike_is_still_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.digest.MOST_VISITS", 0)
+    labels = dict.fromkeys(NODES, "node")
+    problems = [Problem("p", (), frozenset({edge}), (edge,)) for edge in EDGES]
+    assert len({looks(problem, labels) for problem in problems}) == 1
+    other = Problem("p", (), frozenset({("edge", "a", "b")}), (("edge", "b", "a"),))
+    assert looks(other, labels) != looks(problems[0], labels)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(["blocks", "gripper", "ferry"]), st.integers(0, 10**6), st.integers())
+def test_the_visible_digest_does_not_depend_on_interchangeable_names(
+    name: str, seed: int, shuffle: int
+) -> None:
+    domain = get_domain(name)
+    size = {p.name: p.default[1] for p in GENERATORS[name].parameters}
+    problem = GENERATORS[name].draw(random.Random(seed), size)
+    kept = frozenset({"robot", "ferry", "left", "right"})
+    other = renamed(problem, random.Random(shuffle), kept)
+    assert domain.task(problem, "").visible == domain.task(other, "").visible

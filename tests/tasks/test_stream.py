@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,16 +47,36 @@ def test_phases_follow_each_other() -> None:
 
 def test_no_probe_task_is_in_the_stream_whatever_it_is_called() -> None:
     stream = TaskStream(four_domains(tasks=500, probe_tasks=32), 3)
-    shown = {task.digest for task in stream}
+    shown = {key for task in stream for key in (task.digest, task.visible)}
     for number in range(4):
         probe = stream.probe(number)
-        assert len({task.digest for task in probe}) == len(probe) == 32
+        assert len({task.visible for task in probe}) == len(probe) == 32
         assert all(task.index == -1 and task.phase == number for task in probe)
         for task in probe:
             domain = get_domain(task.domain)
-            assert domain.task(domain.read_problem(task.problem, ""), "").digest == task.digest
-            assert task.digest not in shown
-            assert task.digest in stream.held_out
+            again = domain.task(domain.read_problem(task.problem, ""), "")
+            assert (again.digest, again.visible) == (task.digest, task.visible)
+            assert not {task.digest, task.visible} & shown
+            assert {task.digest, task.visible} <= stream.held_out
+
+
+def test_probe_tasks_differ_over_all_phases() -> None:
+    shares = [DomainShare(name=name) for name in GENERATORS]
+    phases = tuple(phase(f"phase {i}", *shares) for i in range(3))
+    stream = TaskStream(StreamConfig(phases=phases, probe_tasks=40), 1)
+    tasks = [task for number in range(3) for task in stream.probe(number)]
+    assert len(tasks) == 120
+    assert len({task.visible for task in tasks}) == len({task.digest for task in tasks}) == 120
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_exhausted_domain_leaves_its_part_of_the_probe_to_others(seed: int) -> None:
+    # Two discs on three pegs, up to the pegs' names: 12 contents.
+    small = DomainShare(name="hanoi", size={"discs": (2, 2)}, weight=9.0)
+    mixed = phase("mixed", small, DomainShare(name="blocks", size={"blocks": (4, 4)}))
+    stream = TaskStream(StreamConfig(phases=(mixed,), probe_tasks=30), seed)
+    assert Counter(task.domain for task in stream.probe(0)) == {"hanoi": 6, "blocks": 24}
+    assert len({task.visible for task in stream if task.domain == "hanoi"}) == 6
 
 
 def test_weights_mix_domains_inside_a_phase() -> None:
@@ -77,7 +98,7 @@ def test_a_stream_keeps_half_of_a_small_domain() -> None:
     config = StreamConfig(phases=(phase("small", small),), probe_tasks=5)
     for seed in range(5):
         stream = TaskStream(config, seed)
-        assert len({task.digest for task in stream}) >= 11
+        assert len({task.visible for task in stream}) >= 11
 
 
 def test_nothing_left_beside_the_probe(tmp_path: Path) -> None:
