@@ -46,7 +46,11 @@ class StreamConfig(Section):
     """The continual stream of tasks and the held-out probe of each phase."""
 
     phases: Annotated[tuple[PhaseConfig, ...], Field(min_length=1)]
-    probe_tasks: Positive = Field(32, description="Held-out tasks a phase, never in the stream.")
+    probe_tasks: Positive = Field(
+        32,
+        description="Held-out tasks a phase, by weight (of its other domains where one has no more): "
+        "as rendered, none is in the stream or in another phase's probe.",
+    )
     step_limit: Positive = Field(32, description="Actions an episode may take.")
     simulator: Literal["auto", "pddlgym", "mimir"] = "auto"
 
