@@ -48,7 +48,7 @@ class StreamConfig(Section):
     phases: Annotated[tuple[PhaseConfig, ...], Field(min_length=1)]
     probe_tasks: Positive = Field(
         32,
-        description="Held-out tasks a phase, by weight (of its other domains where one has no more): "
+        description="Held-out tasks a phase, by weight (from its other domains once one runs out): "
         "as rendered, none is in the stream or in another phase's probe.",
     )
     step_limit: Positive = Field(32, description="Actions an episode may take.")
