@@ -73,7 +73,7 @@ def test_unknown_keys_name_the_nearest_right_one(tmp_path: Path) -> None:
         ("acting.threshold=.nan", "it should be a finite number"),
         ("acting=3", "it should be a section of keys"),
         ("stream.phases=[]", "it should have at least 1 item"),
-        ("stream.phases.9.tasks=1", "stream.phases is a list of 4, so 9 must be a number from 0"),
+        ("stream.phases.9.tasks=1", "stream.phases is a list of 3, so 9 must be a number from 0"),
         ("stream.phases.x.tasks=1", "so 'x' must be a number"),
         ("seed.x=1", "seed is a single value and has no 'x'"),
         ("seed", "write it as --set section.key=value"),
