@@ -26,11 +26,11 @@ class DriverBooks:
     doubled: int
     procedures: int  # decisions of all finished episodes
     plans_answered: int
-    traces_distilled: int
+    traces_queued: int
 
     @classmethod
     def of(
-        cls, dispatcher: Dispatcher, procedures: int, plans_answered: int, traces_distilled: int
+        cls, dispatcher: Dispatcher, procedures: int, plans_answered: int, traces_queued: int
     ) -> DriverBooks:
         """The dispatcher's counts and those of the outcomes that were read."""
         return cls(
@@ -41,7 +41,7 @@ class DriverBooks:
             doubled=dispatcher.doubled,
             procedures=procedures,
             plans_answered=plans_answered,
-            traces_distilled=traces_distilled,
+            traces_queued=traces_queued,
         )
 
 
@@ -57,11 +57,14 @@ class SharedBooks:
     retired: int
     requested: int
     traced: int
-    entries_read: int
+    entries: int
+    read_back: bool  # whether the entries were read back, and not only counted
     problems: tuple[str, ...]  # of reading the banks back
 
     @classmethod
-    def of(cls, statistics: BankStatistics, problems: tuple[str, ...]) -> SharedBooks:
+    def of(
+        cls, statistics: BankStatistics, read_back: bool, problems: tuple[str, ...]
+    ) -> SharedBooks:
         """The totals of all domains and both banks."""
         return cls(
             finished=statistics.finished,
@@ -72,18 +75,22 @@ class SharedBooks:
             retired=sum(bank.retired for bank in statistics.banks),
             requested=sum(domain.requested for domain in statistics.domains),
             traced=sum(domain.traces for domain in statistics.domains),
-            entries_read=sum(bank.entries for bank in statistics.banks),
+            entries=sum(bank.entries for bank in statistics.banks),
+            read_back=read_back,
             problems=problems,
         )
 
 
-def close(driver: DriverBooks, shared: SharedBooks | None) -> Accounting:
+def close(driver: DriverBooks, shared: SharedBooks | None, finished: bool = False) -> Accounting:
     """Compare the books; `problems` has a sentence for each sum that does not close.
 
-    Without shared memory's books the account cannot close.
+    Without shared memory's books the account cannot close. In a `finished` run nothing may be
+    open: every plan that was asked for is answered, every trace that was queued is told of.
     """
     if shared is None:
-        nothing = SharedBooks(0, 0, 0, 0, 0, 0, 0, 0, 0, ("shared memory could not be read",))
+        nothing = SharedBooks(
+            0, 0, 0, 0, 0, 0, 0, 0, 0, False, ("shared memory could not be read",)
+        )
         blind = close(driver, replace(nothing, finished=driver.finished))
         return replace(blind, problems=nothing.problems)
     problems = [
@@ -115,16 +122,19 @@ def close(driver: DriverBooks, shared: SharedBooks | None) -> Accounting:
             ),
             (
                 shared.admitted - shared.retired,
-                shared.entries_read,
-                f"{shared.admitted} procedures admitted - {shared.retired} retired, but reading "
-                f"the banks back found {shared.entries_read} entries",
+                shared.entries,
+                f"{shared.admitted} procedures admitted - {shared.retired} retired, but the banks "
+                f"hold {shared.entries} entries",
             ),
         )
         if found != expected
     ]
-    if driver.plans_answered > shared.requested:
+    answered, queued = driver.plans_answered, driver.traces_queued
+    if answered > shared.requested or (finished and answered != shared.requested):
+        problems.append(f"{shared.requested} plans were asked for, but {answered} answered")
+    if queued > shared.traced or (finished and queued != shared.traced):
         problems.append(
-            f"{shared.requested} plans were asked for, but {driver.plans_answered} answered"
+            f"{shared.traced} traces were queued for the learner, but the answers told of {queued}"
         )
     problems.extend(shared.problems)
     return Accounting(
@@ -137,10 +147,10 @@ def close(driver: DriverBooks, shared: SharedBooks | None) -> Accounting:
         procedures_admitted=shared.admitted,
         procedures_duplicate=shared.duplicates,
         procedures_retired=shared.retired,
-        bank_entries_read=shared.entries_read,
+        bank_entries_read=shared.entries if shared.read_back else None,
         plans_requested=shared.requested,
         plans_answered=driver.plans_answered,
-        traces_distilled=driver.traces_distilled,
+        traces_queued=driver.traces_queued,
         closes=not problems,
         problems=tuple(problems),
     )

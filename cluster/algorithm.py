@@ -34,10 +34,11 @@ from ray.rllib.utils.metrics import (
 )
 from ray.tune import PlacementGroupFactory
 
-from cluster.controller import RoundReport, RunController
+from cluster.controller import RunController
 from cluster.figures import SummaryBuilder
 from cluster.metrics_log import MetricsLog
 from cluster.observer import Observers
+from cluster.rounds import RoundReport
 from cluster.run_folder import RunFolder
 from cluster.settings import load_settings
 from configs.errors import ConfigurationError

@@ -16,7 +16,7 @@ from cluster.dispatcher import DispatcherState
 from cluster.run_folder import RunFolder, cannot_write
 from configs.errors import NesyprError
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class CheckpointError(NesyprError):
@@ -36,9 +36,9 @@ class DriverState:
     dispatcher: DispatcherState | None = None
     procedures: int = 0  # decisions of all finished episodes
     plans_answered: int = 0
-    traces_distilled: int = 0
+    traces_queued: int = 0
     version: int = -1
-    first_version: int = -1
+    copied: bool = False  # a copy of this checkpoint may go on on the same server
 
 
 def write(folder: RunFolder, state: DriverState) -> None:

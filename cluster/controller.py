@@ -8,25 +8,23 @@ worth of tasks; RLlib's `training_step` and `driver.run` both call nothing but `
 
 from __future__ import annotations
 
-import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import ray
 
 from actors.records import ActReport, Assignment, ProbeReport
-from cluster import accounting, checkpoint
+from cluster import checkpoint
 from cluster.checkpoint import DriverState
+from cluster.closing import Closing, Outcome, blind_account
 from cluster.dispatcher import (
     ActorLost,
     ActorReady,
     Dispatcher,
     EpisodeReported,
-    Issue,
     LeaseReturned,
     StreamClosed,
     StreamOpened,
@@ -34,7 +32,7 @@ from cluster.dispatcher import (
 )
 from cluster.dispatcher import Event as DispatcherEvent
 from cluster.fleet import ActorAnswered, ActorDown, ActorUp, Fleet, FleetEvent
-from cluster.happenings import banks_measured
+from cluster.happenings import banks_measured, resources_measured
 from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink
 from cluster.observer import (
     Accounting,
@@ -42,22 +40,20 @@ from cluster.observer import (
     Observers,
     PhaseFinished,
     PhaseStarted,
-    ResourcesMeasured,
     RunFinished,
     RunStarted,
 )
-from cluster.outcome_intake import OutcomeIntake, RoundTally
+from cluster.outcome_intake import OutcomeIntake
 from cluster.probing import Probe
 from cluster.processes import Processes
 from cluster.reference_plans import reference_plan_lengths
-from cluster.resources import resident_mb, total_resident_mb
+from cluster.rounds import RoundReport, RoundTally
 from cluster.run_folder import RunFolder
 from cluster.script import Script, Stage
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 from configs.schema import RunConfig
 from shared_memory.bank_statistics import BankStatistics, read_statistics
-from shared_memory.bank_verification import verify
 from shared_memory.errors import SharedMemoryError
 from tasks.stream import TaskStream
 
@@ -66,32 +62,12 @@ TURN_S = 0.25
 MEASURE_EVERY_S = 5.0
 CHECKPOINT_EVERY_S = 5.0
 START_DEADLINE_S = 300.0
-DRAIN_DEADLINE_S = 60.0
 STALL_GIVES_UP_AFTER = 10
 """A run in which nothing happened for so many stall times ends as failed (and can be resumed)."""
-
-Outcome = Literal["finished", "stopped", "failed"]
 
 
 class RunError(NesyprError):
     """A run cannot go on; its folder can be resumed."""
-
-
-@dataclass(frozen=True, slots=True)
-class RoundReport:
-    """What one round did, and where the run stands."""
-
-    tasks: int  # finished in this round
-    solved: int
-    decisions: int
-    seconds: float
-    tasks_done: int  # in all
-    tasks_in_all: int
-    version: int
-    phase: int
-    finished: bool
-    stopped: bool
-    probe_csr: Mapping[str, float]  # "phase/mode" → CSR, of the probes of this round
 
 
 class RunController:
@@ -111,6 +87,7 @@ class RunController:
             config.distillation.max_staleness,
         )
         self.script = Script(len(self.stream.phases))
+        self._domains = tuple(domain.name for domain in self.stream.domains)
         self._emit = observers.emit
         self._resume = resume
         self._complaints: tuple[str, ...] = ()
@@ -136,7 +113,6 @@ class RunController:
         self._round_probes: dict[str, float] = {}
         self._measured = 0.0
         self._saved = 0.0
-        self._alarms = 0
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -216,11 +192,12 @@ class RunController:
         account: Accounting | None = None
         try:
             if self._processes is not None and self._started:
-                account = self._quiesce(outcome)
+                account = self._end(outcome)
         except NesyprError as error:
             if outcome != "failed":
                 raise
-            self._emit_failure(str(error))
+            account = blind_account(self.dispatcher, self._state, str(error))
+            self._tell_end("failed", account)
         finally:
             if self._processes is not None:
                 processes, self._processes = self._processes, None
@@ -301,8 +278,7 @@ class RunController:
     def _due(self, phase: int) -> int:
         """The version that the learner owes once the phase's tasks are acted."""
         tasks = self.stream.phases[phase].stop if phase >= 0 else 0
-        versions = tasks // self.config.distillation.tasks_per_version
-        return max(0, self._state.first_version) + versions
+        return tasks // self.config.distillation.tasks_per_version
 
     def _ceiling(self) -> int:
         """The highest version that the learner may publish now: no episode that runs may become
@@ -364,13 +340,8 @@ class RunController:
     def _tell(self, event: DispatcherEvent) -> None:
         """Hand an event to the dispatcher and carry out what it says."""
         for issue in self.dispatcher.handle(event):
-            self._issue(issue)
-
-    def _issue(self, issue: Issue) -> None:
-        self._actors.act(
-            issue.actor,
-            [Assignment(episode, self.stream[task]) for episode, task in issue.episodes],
-        )
+            tasks = [Assignment(episode, self.stream[task]) for episode, task in issue.episodes]
+            self._actors.act(issue.actor, tasks)
 
     def _give_probes(self, probe: Probe) -> None:
         for actor in self.dispatcher.idle_actors:
@@ -390,10 +361,8 @@ class RunController:
                 continue
             if event.version > self._state.version:
                 self._state.version = event.version
-                if self._state.first_version < 0:
-                    self._state.first_version = event.version
                 self._supervisor.happened(time.monotonic())
-                self._tell(VersionSeen(event.version - max(0, self._state.first_version)))
+                self._tell(VersionSeen(event.version))
             if event.published is not None:
                 self._emit(event.published(self._phase()))
 
@@ -429,11 +398,9 @@ class RunController:
         self._link.expected = bool(waits)
         sentence = self._supervisor.stalled(now, waits)
         if sentence is None:
-            self._alarms = 0 if self._supervisor.quiet(now) < TURN_S * 4 else self._alarms
             return
         self._alarm("stall", sentence)
-        self._alarms += 1
-        if self._alarms >= STALL_GIVES_UP_AFTER:
+        if self._supervisor.stalls >= STALL_GIVES_UP_AFTER:
             raise RunError(f"the run is stalled and was given up: {sentence}")
 
     def _alarm(self, kind: str, message: str) -> None:
@@ -443,20 +410,10 @@ class RunController:
         """Tell of the banks and of memory."""
         self._measured = time.monotonic()
         self._emit(banks_measured(self._statistics(), self._phase()))
-        learner_mb = resident_mb(self._link.process) if self._link.process else 0.0
-        self._emit(
-            ResourcesMeasured(
-                actor_mb=self._actors.resident_mb,
-                learner_mb=learner_mb,
-                driver_mb=resident_mb(os.getpid()),
-                total_mb=total_resident_mb(os.getpid()),
-            )
-        )
+        self._emit(resources_measured(self._actors.resident_mb, self._link.process))
 
     def _statistics(self) -> BankStatistics:
-        return read_statistics(
-            self._running.client, self._state.run, tuple(d.name for d in self.stream.domains)
-        )
+        return read_statistics(self._running.client, self._state.run, self._domains)
 
     def _phase(self) -> int:
         return max(0, self.script.at(self._state.stage).phase)
@@ -464,8 +421,13 @@ class RunController:
     # -- checkpoints and the end ---------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the driver's checkpoint now, and have the learner write its own."""
+        """Write the driver's checkpoint now, to be copied, and have the learner write its own.
+
+        A copy may go on from here long after; on a server that is not in the run's folder, and so
+        not in the copy, the events since then are kept from now on.
+        """
         self._link.checkpoint()
+        self._state.copied |= self.config.shared_memory.url is not None
         self._save()
 
     def _save(self) -> None:
@@ -479,6 +441,8 @@ class RunController:
             state.stage_seconds = seconds + now - self._stage_began
         checkpoint.write(self.folder, state)
         state.stage_seconds = seconds
+        if self._processes is not None:
+            self._intake.checkpointed(self._processes.outcomes)
 
     def _restore(self) -> None:
         """Go on from the checkpoint: what shared memory knows beyond it was done, too."""
@@ -492,74 +456,30 @@ class RunController:
         self.dispatcher.restore(known, reported)
         self._state.version = -1  # until the learner, back from its checkpoint, says
 
-    def _quiesce(self, outcome: Outcome) -> Accounting:
-        """No more work: wait for what runs, stop the learner, read the books, say how it ended."""
+    def _end(self, outcome: Outcome) -> Accounting:
+        """No more work: wait for what runs, stop it, read the books, say how it ended."""
         self._tell(StreamClosed())
-        grace = 2.0 if outcome == "stopped" else 0.0
-        deadline = time.monotonic() + grace
-        while self.dispatcher.in_flight and time.monotonic() < deadline:
-            self._drain_one()
-        if outcome == "finished":
-            self._await_plans()
-        self._actors.stop()
-        self._link.stop(deadline_s=4.0 if outcome == "stopped" else 30.0)
-        self._take_outcomes()
-        shared = self._shared_books(read_back=outcome == "finished")
-        account = accounting.close(self._driver_books(), shared)
-        self._save()
-        final: Outcome = "failed" if outcome == "finished" and not account.closes else outcome
-        self._emit(
-            RunFinished(outcome=final, accounting=account, version=max(0, self._state.version))
+        closing = Closing(
+            self._running,
+            self.dispatcher,
+            self._state,
+            self._domains,
+            self.config.teacher,
+            take_outcomes=self._take_outcomes,
+            watch_learner=self._take_versions,
+            stopping=lambda: self._stop,
+            emit=self._emit,
         )
+        outcome = closing.quiesce(outcome)
+        account = closing.account(outcome, self._phase())
+        self._save()
+        unsound = outcome == "finished" and not account.closes
+        self._tell_end("failed" if unsound else outcome, account)
         return account
 
-    def _emit_failure(self, problem: str) -> None:
-        """The end of a run whose shared memory cannot be read any more."""
-        account = accounting.close(self._driver_books(), None)
-        account = replace(account, closes=False, problems=(*account.problems, problem))
-        self._emit(
-            RunFinished(outcome="failed", accounting=account, version=max(0, self._state.version))
-        )
-
-    def _driver_books(self) -> accounting.DriverBooks:
-        return accounting.DriverBooks.of(
-            self.dispatcher,
-            self._state.procedures,
-            self._state.plans_answered,
-            self._state.traces_distilled,
-        )
-
-    def _drain_one(self) -> None:
-        """Take answers without giving out anything new."""
-        references = self._actors.open_requests
-        if references:
-            ray.wait(references, num_returns=1, timeout=TURN_S)
-        else:
-            time.sleep(TURN_S)
-        self._take_outcomes()
-
-    def _await_plans(self) -> None:
-        """Wait until the teacher has answered everything that it was asked."""
-        deadline = time.monotonic() + DRAIN_DEADLINE_S
-        while not self._stop and time.monotonic() < deadline:
-            self._take_outcomes()
-            asked = sum(domain.requested for domain in self._statistics().domains)
-            if self._state.plans_answered >= asked:
-                return
-            self._take_versions()
-            time.sleep(TURN_S)
-        self._alarm("stall", "the driver gave up waiting for the teacher's last plans")
-
-    def _shared_books(self, read_back: bool) -> accounting.SharedBooks:
-        domains = tuple(domain.name for domain in self.stream.domains)
-        problems: tuple[str, ...] = ()
-        if read_back:
-            verification = verify(self._running.client, self._state.run, domains)
-            statistics, problems = verification.statistics, verification.problems
-        else:
-            statistics = self._statistics()
-        self._emit(banks_measured(statistics, self._phase()))
-        return accounting.SharedBooks.of(statistics, problems)
+    def _tell_end(self, outcome: Outcome, account: Accounting) -> None:
+        version = max(0, self._state.version)
+        self._emit(RunFinished(outcome=outcome, accounting=account, version=version))
 
     @property
     def _running(self) -> Processes:

@@ -1,8 +1,18 @@
-"""From the records of shared memory to the events that observers get."""
+"""From the records of shared memory, and from processes, to the events that observers get."""
 
 from __future__ import annotations
 
-from cluster.observer import BankMeasured, BankState, EpisodeFinished, Planned, PlanStatus
+import os
+
+from cluster.observer import (
+    BankMeasured,
+    BankState,
+    EpisodeFinished,
+    Planned,
+    PlanStatus,
+    ResourcesMeasured,
+)
+from cluster.resources import resident_mb, total_resident_mb
 from shared_memory.bank_statistics import BankStatistics
 from shared_memory.records import Episode, PlanOutcomeRecord
 
@@ -46,7 +56,7 @@ def planned(plan: PlanOutcomeRecord) -> Planned:
         plan_length=plan.cost if plan.status == "solved" else None,
         seconds=plan.seconds,
         planner=plan.planner,
-        distilled=plan.traced,
+        queued=plan.traced,
     )
 
 
@@ -68,4 +78,15 @@ def banks_measured(statistics: BankStatistics, phase: int) -> BankMeasured:
             )
             for bank in statistics.banks
         ),
+    )
+
+
+def resources_measured(actor_mb: float, learner: int) -> ResourcesMeasured:
+    """The event of memory now: the largest actor's, the learner's (process number; 0: it is not
+    there), this process's, and that of everything below this process."""
+    return ResourcesMeasured(
+        actor_mb=actor_mb,
+        learner_mb=resident_mb(learner) if learner else 0.0,
+        driver_mb=resident_mb(os.getpid()),
+        total_mb=total_resident_mb(os.getpid()),
     )

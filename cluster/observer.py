@@ -4,8 +4,8 @@ The driver calls `Observers.emit(event)`; the metrics log, TensorBoard, the prog
 the summary are observers that each get every event with the run's seconds at which it happened.
 An event is also one line of `metrics.jsonl` (documented in `docs/metrics.md`).
 
-`driver.run(config, folder, observers, resume)` emits `RunStarted` first and `RunFinished` last and
-returns the latter; the summary is made from the events alone.
+`driver.run(config, folder, observers, resume)` emits `RunStarted` first and `RunFinished` last; the
+summary is made from the events alone.
 """
 
 from __future__ import annotations
@@ -94,9 +94,10 @@ class Planned:
     phase: int
     status: PlanStatus
     plan_length: int | None  # actions; None unless solved
-    seconds: float
+    seconds: float  # that the planner took; 0 where cached
     planner: str
-    distilled: bool = False  # a trace of it went to the learner
+    cached: bool = False  # an earlier answer for the same task: no planner ran
+    queued: bool = False  # a trace of it was queued for the learner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,10 +211,10 @@ class Accounting:
     procedures_admitted: int
     procedures_duplicate: int
     procedures_retired: int
-    bank_entries_read: int  # counted by reading the bank back
+    bank_entries_read: int | None  # counted by reading the banks back; None: they were not
     plans_requested: int
     plans_answered: int
-    traces_distilled: int
+    traces_queued: int  # for the learner
     closes: bool
     problems: tuple[str, ...] = ()  # a sentence for each sum that does not close
 

@@ -8,22 +8,13 @@ neither loses nor doubles anything in the books.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from cluster.checkpoint import DriverState
 from cluster.happenings import episode_finished, planned
 from cluster.observer import Event
-from shared_memory.outcomes import OutcomeLog, PlanEvent
+from cluster.rounds import RoundTally
+from shared_memory.outcomes import Cursor, OutcomeLog, PlanEvent
 from shared_memory.records import Episode
-
-
-@dataclass(slots=True)
-class RoundTally:
-    """What was counted since the round began."""
-
-    tasks: int = 0
-    solved: int = 0
-    decisions: int = 0
 
 
 class OutcomeIntake:
@@ -32,6 +23,7 @@ class OutcomeIntake:
     def __init__(self, state: DriverState, emit: Callable[[Event], None]) -> None:
         self._state = state
         self._emit = emit
+        self._saved: Cursor = dict(state.cursor)  # of the last checkpoint
         self.tally = RoundTally()
 
     def read(self, log: OutcomeLog) -> Iterator[Episode]:
@@ -43,7 +35,7 @@ class OutcomeIntake:
                 if isinstance(event, PlanEvent):
                     self._emit(planned(event.outcome))
                     state.plans_answered += 1
-                    state.traces_distilled += event.outcome.traced
+                    state.traces_queued += event.outcome.traced
                 else:
                     episode = event.episode
                     self._emit(episode_finished(episode, state.version))
@@ -55,3 +47,10 @@ class OutcomeIntake:
                 state.cursor = {**state.cursor, event.domain: event.number}
             if not events:
                 return
+
+    def checkpointed(self, log: OutcomeLog) -> None:
+        """A checkpoint with the state's cursor was written: the log forgets what the one before
+        it, which is kept, had read; nothing where copies elsewhere may go on from older ones."""
+        if self._saved and not self._state.copied:
+            log.trim(self._saved)
+        self._saved = dict(self._state.cursor)

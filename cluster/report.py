@@ -208,15 +208,16 @@ def _accounting(summary: Summary) -> str:
     if account is None:
         return "<p>The run has not ended.</p>"
     verdict = "It closes." if account.closes else "It does not close."
+    read = "none" if account.bank_entries_read is None else account.bank_entries_read
     return (
         f"<p>{verdict} Episodes: {account.episodes_started} started = "
         f"{account.episodes_finished} finished + {account.episodes_failed} lost with their actor + "
         f"{account.episodes_in_flight} in flight ({account.episodes_doubled} told twice, counted "
         f"once). Procedures: {account.procedures_submitted} submitted = "
         f"{account.procedures_admitted} admitted + {account.procedures_duplicate} duplicates; "
-        f"{account.procedures_retired} retired; {account.bank_entries_read} read back from the "
+        f"{account.procedures_retired} retired; {read} read back from the "
         f"banks. Plans: {account.plans_answered} of {account.plans_requested} answered; "
-        f"{account.traces_distilled} traces distilled.</p>"
+        f"{account.traces_queued} traces queued for the learner.</p>"
     )
 
 

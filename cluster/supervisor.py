@@ -41,6 +41,8 @@ class Supervisor:
         self._requests: dict[str, _Request] = {}
         self._last_event = now
         self._last_alarm = now
+        self.stalls = 0
+        """How often `stalled` has said so since the run last got further."""
 
     def asked(self, worker: str, what: str, deadline_s: float, now: float) -> None:
         """A request went to the worker; a worker has one open request at a time."""
@@ -49,7 +51,7 @@ class Supervisor:
     def answered(self, worker: str, now: float) -> None:
         """The worker answered, and the run got further."""
         if self._requests.pop(worker, None) is not None:
-            self._last_event = now
+            self.happened(now)
 
     def closed(self, worker: str) -> None:
         """The request is over, and that is no sign that the run got further: a mere look, a
@@ -66,6 +68,7 @@ class Supervisor:
     def happened(self, now: float) -> None:
         """The run got further: an episode finished, a version was published."""
         self._last_event = now
+        self.stalls = 0
 
     def overdue(self, now: float) -> list[Overdue]:
         """Workers to be killed and replaced."""
@@ -100,6 +103,7 @@ class Supervisor:
         if quiet < self.stall_after_s or now - self._last_alarm < self.stall_after_s:
             return None
         self._last_alarm = now
+        self.stalls += 1
         open_requests = [
             f"the driver waits for {worker} ({request.what}, asked {now - request.asked:.0f} s ago)"
             for worker, request in sorted(self._requests.items())

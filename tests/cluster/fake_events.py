@@ -43,7 +43,7 @@ def accounting(closes: bool = True) -> Accounting:
         bank_entries_read=400,
         plans_requested=120,
         plans_answered=120,
-        traces_distilled=60,
+        traces_queued=60,
         closes=closes,
         problems=() if closes else ("1 episode was started but never finished",),
     )
@@ -125,7 +125,7 @@ def fake_run(name: str = "fake", outcome: str = "finished") -> Iterator[tuple[fl
                     plan_length=None if done == 1 else 4,
                     seconds=0.01,
                     planner="mimir-astar",
-                    distilled=not success,
+                    queued=not success,
                 ),
             )
             episode += 1

@@ -37,3 +37,10 @@ def test_a_stall_names_who_waits_for_whom() -> None:
     supervisor.answered("actor-0", now=7.5)
     assert supervisor.stalled(12.0, []) is None
     assert supervisor.stalled(13.0, []) is not None
+    assert supervisor.stalls == 1
+    supervisor.asked("actor-1", "start", 60.0, now=13.0)
+    supervisor.closed("actor-1")  # a start is no progress
+    assert supervisor.stalled(18.5, []) is not None
+    assert supervisor.stalls == 2
+    supervisor.happened(19.0)
+    assert supervisor.stalls == 0
