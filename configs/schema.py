@@ -182,7 +182,10 @@ class DistillationConfig(Section):
 
     optimiser: Literal["adamw", "muon"] = "adamw"
     batch_traces: Positive = 64
-    replay: Share = Field(0.5, description="Share of a batch drawn from the reservoir.")
+    replay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.5,
+        description="Share of a batch drawn from the reservoir; below 1, or nothing is learned.",
+    )
     reservoir: Positive = Field(20_000, description="Traces kept for replay.")
     learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01

@@ -125,3 +125,11 @@ def test_any_assignment_is_taken_or_refused_in_a_sentence(key: str, value: str) 
 
 def test_shipped_configurations_are_found_by_name() -> None:
     assert {"quickstart", "smoke", "larger"} <= set(shipped_configs())
+
+
+def test_replay_alone_would_never_learn_anything_new() -> None:
+    assert "distillation.replay" in refused("distillation.replay=1.0")
+    assert "less than 1" in refused("distillation.replay=1.0")
+    assert (
+        load_settings("quickstart", ["distillation.replay=0.9"]).config.distillation.replay == 0.9
+    )
