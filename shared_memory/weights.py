@@ -31,7 +31,7 @@ Metadata = Mapping[str, str | int | float | bool]
 _PUBLISH = AtomicScript(
     """
 local weights = KEYS[1]
-local version, manifest, kept = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local version, manifest = tonumber(ARGV[1]), ARGV[2]
 local latest = redis.call('HGET', weights, 'latest')
 if latest and version <= tonumber(latest) then
   if redis.call('HGET', weights, ARGV[1]) == manifest then return {'ok', version} end
@@ -91,7 +91,7 @@ class PublishedWeights:
             lambda: _PUBLISH.run(
                 self._client,
                 (self._keys.weights, *parts),
-                (version, manifest, KEPT_VERSIONS),
+                (version, manifest),
             ),
             self._deadline_s,
         )
