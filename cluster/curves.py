@@ -174,7 +174,9 @@ class CurveBuilder:
         recent = self._recent
         decisions = max(1, sum(e.decisions for e in recent))
         self._add("csr", sum(e.success for e in recent) / len(recent))
-        self._add("exe", sum(e.accepted for e in recent) / max(1, sum(e.steps for e in recent)))
+        steps = sum(e.steps for e in recent)
+        if steps:
+            self._add("exe", sum(e.accepted for e in recent) / steps)
         self._add("hits success", sum(e.hits_success for e in recent) / decisions)
         self._add("hits failure", sum(e.hits_failure for e in recent) / decisions)
         self._add("staleness", sum(e.staleness for e in recent) / len(recent))

@@ -57,6 +57,7 @@ SUMS = (
     "tokens",
     "distilling_s",
     "planning_s",
+    "plans_cached",
 )
 """The numbers of a `Tally` that simply add up over phases."""
 
@@ -74,6 +75,7 @@ class Tally:
     tokens: int = 0
     distilling_s: float = 0.0
     planning_s: float = 0.0
+    plans_cached: int = 0
     plans: dict[str, int] = field(default_factory=dict)  # status -> answers
     attempts: list[tuple[int, Attempt]] = field(default_factory=list)  # (task index, attempt)
     started_s: float | None = None
@@ -105,6 +107,7 @@ class Tally:
     def plan(self, event: Planned) -> None:
         """Count an answer of the teacher."""
         self.plans[event.status] = self.plans.get(event.status, 0) + 1
+        self.plans_cached += event.cached
         self.planning_s += event.seconds
 
     def version(self, event: VersionPublished) -> None:
@@ -317,7 +320,8 @@ class SummaryBuilder:
                 distilled_tokens=tally.tokens,
             ),
             planner=PlannerFigures(
-                calls=sum(plans.values()),
+                calls=sum(plans.values()) - tally.plans_cached,
+                cached=tally.plans_cached,
                 solved=plans.get("solved", 0),
                 unsolvable=plans.get("unsolvable", 0),
                 timed_out=plans.get("timeout", 0),

@@ -56,6 +56,7 @@ def planned(plan: PlanOutcomeRecord) -> Planned:
         plan_length=plan.cost if plan.status == "solved" else None,
         seconds=plan.seconds,
         planner=plan.planner,
+        cached=plan.cached,
         queued=plan.traced,
     )
 

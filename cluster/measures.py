@@ -12,12 +12,12 @@ from tasks.metrics import Attempt
 
 def measure(attempts: Sequence[Attempt]) -> Measures:
     """CSR, CGC, Exe and SPL of at least one attempt."""
-    spl = metrics.spl(attempts)
+    exe, spl = metrics.exe(attempts), metrics.spl(attempts)
     return Measures(
         tasks=len(attempts),
         csr=_estimate(metrics.csr(attempts)),
         cgc=_estimate(metrics.cgc(attempts)),
-        exe=_estimate(metrics.exe(attempts)),
+        exe=None if exe is None else _estimate(exe),
         spl=None if spl is None else _estimate(spl),
         spl_tasks=0 if spl is None else spl.count,
     )
@@ -27,6 +27,8 @@ def pooled(probes: Sequence[Probed]) -> Measures:
     """Several probes as one, each weighted with its tasks (CSR: exactly, from the counts)."""
     tasks = sum(probe.tasks for probe in probes)
     weights = [probe.tasks / tasks for probe in probes]
+    emitted = sum(probe.tasks for probe in probes if probe.exe is not None)
+    exe = [(probe.tasks / emitted, probe.exe) for probe in probes if probe.exe is not None]
     spl = [probe.spl for probe in probes if probe.spl is not None]
     if len(probes) == 1:
         csr = probes[0].csr
@@ -37,7 +39,7 @@ def pooled(probes: Sequence[Probed]) -> Measures:
         tasks=tasks,
         csr=csr,
         cgc=_weighted(weights, [probe.cgc for probe in probes]),
-        exe=_weighted(weights, [probe.exe for probe in probes]),
+        exe=_weighted([weight for weight, _ in exe], [one for _, one in exe]) if exe else None,
         spl=_weighted(weights, spl) if len(spl) == len(probes) else None,
         spl_tasks=tasks if len(spl) == len(probes) else 0,
     )

@@ -159,7 +159,7 @@ class Probed:
     tasks: int
     csr: Estimate
     cgc: Estimate
-    exe: Estimate
+    exe: Estimate | None  # None where no action was emitted
     spl: Estimate | None  # None where a plan length is not known
     seconds: float
 

@@ -168,7 +168,7 @@ def _stream_table(summary: Summary) -> str:
             *_measures(figures.stream),
             percent(figures.banks.success.hit_rate if figures.banks else None),
             percent(figures.banks.failure.hit_rate if figures.banks else None),
-            str(figures.planner.calls),
+            str(figures.planner.calls + figures.planner.cached),
             str(figures.planner.solved),
             str(figures.planner.timed_out),
             f"{figures.staleness.mean:.2f} (most {figures.staleness.max})"
@@ -188,11 +188,12 @@ def _named_figures(summary: Summary) -> list[tuple[str, Figures]]:
 def _measures(measures: Measures | None) -> tuple[str, str, str, str]:
     if measures is None:
         return ("-", "-", "-", "-")
+    exe = measures.exe.value if measures.exe else None
     spl = measures.spl.value if measures.spl else None
     return (
         _interval(measures.csr),
         percent(measures.cgc.value),
-        percent(measures.exe.value),
+        percent(exe),
         percent(spl),
     )
 

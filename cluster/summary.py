@@ -31,7 +31,10 @@ class Measures(Part):
     tasks: int = Field(description="Number of tasks.")
     csr: Estimate = Field(description="Share of tasks solved within the step limit.")
     cgc: Estimate = Field(description="Share of goal conditions met at the end.")
-    exe: Estimate = Field(description="Share of emitted actions that the simulator accepted.")
+    exe: Estimate | None = Field(
+        description="Share of emitted actions that the simulator accepted; null where none was "
+        "emitted."
+    )
     spl: Estimate | None = Field(
         description="Success weighted by plan length / max(plan length, steps); null where no "
         "plan length of a solved task is known."
@@ -113,15 +116,16 @@ class Rates(Part):
 
 
 class PlannerFigures(Part):
-    """The teacher's answers."""
+    """The teacher's answers: calls + cached = solved + unsolvable + ... + errors."""
 
-    calls: int
+    calls: int = Field(description="Answers for which a planner ran.")
+    cached: int = Field(0, description="Answers known from an earlier task that was the same.")
     solved: int
     unsolvable: int
     timed_out: int
     out_of_memory: int
     errors: int
-    seconds: float
+    seconds: float = Field(description="Spent by planners.")
 
 
 class Figures(Part):

@@ -21,7 +21,7 @@ WAIT_S = 0.5
 
 
 def outcome_record(answer: TeacherAnswer, planner: str, traced: bool) -> PlanOutcomeRecord:
-    """The answer as the event that the driver counts."""
+    """The answer as the event that the driver counts; what was known already took no time."""
     request, outcome = answer.request, answer.outcome
     return PlanOutcomeRecord(
         task_index=request.task_index,
@@ -31,9 +31,10 @@ def outcome_record(answer: TeacherAnswer, planner: str, traced: bool) -> PlanOut
         planner=planner,
         status=outcome.status,
         cost=outcome.cost if outcome.status == "solved" else -1,
-        seconds=outcome.seconds,
+        seconds=0.0 if answer.cached else outcome.seconds,
         failed=request.failed,
         traced=traced,
+        cached=answer.cached,
     )
 
 

@@ -27,7 +27,8 @@ from shared_memory.records import (
     Trace,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: `PlanOutcomeRecord.cached`, absent before."""
 MAX_BYTES = 8 * 1024 * 1024
 """The largest record, in bytes."""
 MAX_TEXT = 2 * 1024 * 1024
@@ -168,23 +169,29 @@ def _many(name: str, schema: _Schema[Any], most: int) -> _Field:
 
 
 class _Schema(Generic[_Record]):
-    """The fields of one kind of record, in the order in which they are written."""
+    """The fields of one kind of record, in the order in which they are written.
 
-    __slots__ = ("fields", "kind", "make")
+    `added`: how many fields at the end came with schema version 2; in records of version 1 they
+    are absent, and the record's own defaults hold.
+    """
 
-    def __init__(self, kind: int, make: type[_Record], *fields: _Field) -> None:
+    __slots__ = ("added", "fields", "kind", "make")
+
+    def __init__(self, kind: int, make: type[_Record], *fields: _Field, added: int = 0) -> None:
         self.kind = kind
         self.make = make
         self.fields = fields
+        self.added = added
 
     def pack(self, record: _Record) -> list[Any]:
         return [field.pack(getattr(record, field.name)) for field in self.fields]
 
-    def unpack(self, values: Any) -> _Record:
-        if not isinstance(values, list) or len(values) != len(self.fields):
-            raise _Refused(f"a {self.make.__name__} has {len(self.fields)} fields")
+    def unpack(self, values: Any, version: int = SCHEMA_VERSION) -> _Record:
+        fields = self.fields[: len(self.fields) - self.added] if version < 2 else self.fields
+        if not isinstance(values, list) or len(values) != len(fields):
+            raise _Refused(f"a {self.make.__name__} has {len(fields)} fields")
         return self.make(
-            **{field.name: field.unpack(value) for field, value in zip(self.fields, values)}
+            **{field.name: field.unpack(value) for field, value in zip(fields, values)}
         )
 
 
@@ -252,6 +259,8 @@ _PLAN_OUTCOME = _Schema(
     _real("seconds"),
     _flag("failed"),
     _flag("traced"),
+    _flag("cached"),
+    added=1,
 )
 _BANK_ENTRY = _Schema(
     6,
@@ -320,7 +329,7 @@ def decode(kind: type[_Record], payload: bytes) -> _Record:
             )
         if found != schema.kind:
             raise _Refused(f"its kind is {found!r:.40} and not {schema.kind}")
-        return schema.unpack(values[2:])
+        return schema.unpack(values[2:], version)
     except (_Refused, SharedMemoryError) as error:
         raise SharedMemoryError(
             f"bytes in shared memory are no valid {kind.__name__}: {error}"

@@ -97,7 +97,8 @@ class PlanOutcomeRecord:
     cost: int  # length of the plan; -1 where there is none
     seconds: float
     failed: bool  # the policy had failed the task
-    traced: bool  # a trace went to the learner
+    traced: bool  # a trace was queued for the learner
+    cached: bool = False  # an earlier answer for the same task: no planner ran, and `seconds` is 0
 
 
 @dataclass(frozen=True, slots=True)

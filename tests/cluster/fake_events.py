@@ -123,8 +123,9 @@ def fake_run(name: str = "fake", outcome: str = "finished") -> Iterator[tuple[fl
                     phase=phase,
                     status="timeout" if done == 1 else "solved",
                     plan_length=None if done == 1 else 4,
-                    seconds=0.01,
+                    seconds=0.0 if done == 2 else 0.01,
                     planner="mimir-astar",
+                    cached=done == 2,
                     queued=not success,
                 ),
             )

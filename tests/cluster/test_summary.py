@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -60,7 +61,9 @@ def test_a_phase_and_the_whole_have_all_figures() -> None:
     assert whole.rates.episodes_per_s == pytest.approx(10.0)
     assert whole.rates.decisions_per_s == pytest.approx(50.0)
     assert whole.rates.distilled_tokens_per_s == pytest.approx(4000.0)
-    assert (whole.planner.calls, whole.planner.solved, whole.planner.timed_out) == (120, 118, 2)
+    assert (whole.planner.solved, whole.planner.timed_out) == (118, 2)
+    assert (whole.planner.calls, whole.planner.cached) == (118, 2)  # both phases' second task
+    assert whole.planner.seconds == pytest.approx(1.18)
     assert summary.memory is not None
     assert summary.memory.actor_mb == 500.0
     assert summary.outcome == "finished"
@@ -154,3 +157,12 @@ def test_pooled_probes_are_narrower_than_each() -> None:
     assert together.csr.value == 0.5
     assert together.cgc.high - together.cgc.low == pytest.approx(0.1)
     assert pooled(probes[:1]).csr == estimate(0.5)
+
+
+def test_exe_of_no_action_is_not_known() -> None:
+    silent = Attempt(success=False, conditions_met=0, conditions=1, emitted=0, accepted=0)
+    assert measure([silent, silent]).exe is None
+    without = replace(probe(0, 0, "free", 0.0), exe=None)
+    assert pooled([without]).exe is None
+    one = probe(1, 0, "free", 0.5)
+    assert pooled([without, one]).exe == one.exe

@@ -12,6 +12,7 @@ from configs.schema import RenderingConfig, TeacherConfig
 from learner.errors import LearnerError
 from learner.frames import MAX_FRAME, FrameBuffer, pack_frame
 from learner.teacher import TeacherClosedError, TeacherPool
+from learner.teaching import outcome_record
 from shared_memory.records import PlanRequest
 from tasks.domains import get_domain
 
@@ -59,6 +60,10 @@ def test_answers_come_in_order_and_are_counted() -> None:
             assert answer.trace.phase == 2
             assert len(answer.trace.actions) == answer.outcome.cost
     assert all(answer.cached for answer in again)
+    told = [outcome_record(answer, "mimir-astar", False) for answer in (answers[0], again[0])]
+    assert [one.cached for one in told] == [False, True]
+    assert told[0].seconds > 0.0
+    assert told[1].seconds == 0.0
     assert [answer.outcome.plan for answer in again] == [a.outcome.plan for a in answers[:3]]
     counted = teacher.statistics
     assert counted.calls == counted.solved == 19

@@ -155,6 +155,15 @@ def test_random_bytes_are_refused(payload: bytes) -> None:
 OUTCOME = PlanOutcomeRecord(1, "d", "blocks", 0, "astar", "solved", 3, 0.5, True, True)
 
 
+def test_an_outcome_of_schema_version_1_was_not_cached() -> None:
+    values = msgpack.unpackb(encode(dataclasses.replace(OUTCOME, cached=True)))
+    assert decode(PlanOutcomeRecord, msgpack.packb(values)).cached
+    assert decode(PlanOutcomeRecord, msgpack.packb([1, *values[1:-1]])) == OUTCOME
+    for wrong in ([1, *values[1:]], values[:-1]):
+        with pytest.raises(SharedMemoryError, match="fields"):
+            decode(PlanOutcomeRecord, msgpack.packb(wrong))
+
+
 def changed(place: int, value: Any) -> bytes:
     values = msgpack.unpackb(encode(OUTCOME))
     values[place] = value
