@@ -46,11 +46,6 @@ def _escaped(name: str, what: str) -> str:
     return name.replace("%", "%25").replace("{", "%7B").replace("}", "%7D")
 
 
-def batch_guard(stream: str, batch: str) -> str:
-    """Key that says that a batch has been put in a queue's stream."""
-    return f"{stream}:batches:{batch}"
-
-
 @dataclass(frozen=True, slots=True)
 class RunKeys:
     """Keys of the whole run."""

@@ -9,7 +9,6 @@ and acknowledgement happen in one script: done once however many consumers tried
 from __future__ import annotations
 
 import time
-import uuid
 from collections import deque
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -25,21 +24,11 @@ from shared_memory.connection import (
     push_back,
 )
 from shared_memory.errors import SharedMemoryError
-from shared_memory.keys import RunKeys, batch_guard
+from shared_memory.keys import RunKeys
 from shared_memory.records import PlanOutcomeRecord, PlanRequest, Trace
 
 _Record = TypeVar("_Record")
-_GUARD_S = 3600
 
-_PUT = AtomicScript(
-    """
-if redis.call('SET', KEYS[2], 1, 'NX', 'EX', ARGV[1]) then
-  for i = 2, #ARGV do redis.call('XADD', KEYS[1], '*', 'p', ARGV[i]) end
-  return #ARGV - 1
-end
-return 0
-"""
-)
 _ACKNOWLEDGE = AtomicScript(
     """
 local done = 0
@@ -96,7 +85,7 @@ class Ticket(NamedTuple):
 class WorkQueue(Generic[_Record]):
     """Work of one kind, one stream a domain, each piece done once by one of a group.
 
-    `keys` maps each domain to its stream's key and to the key of a batch's guard.
+    `streams` maps each domain to its stream's key; producers add to it in scripts of their own.
     """
 
     def __init__(
@@ -107,7 +96,6 @@ class WorkQueue(Generic[_Record]):
         group: str,
         *,
         reclaim_s: float = 60.0,
-        deadline_s: float = 60.0,
     ) -> None:
         if not streams:
             raise SharedMemoryError("a work queue needs at least one domain")
@@ -116,30 +104,11 @@ class WorkQueue(Generic[_Record]):
         self._kind = kind
         self._group = group
         self._reclaim_s = reclaim_s
-        self._deadline_s = deadline_s
         self._ready: dict[str, deque[tuple[Ticket, _Record]]] = {}
         self._turn = 0
         self.refused = 0
         """Entries that were no valid record and were dropped."""
         self._make_groups()
-
-    def put_many(self, domain: str, records: Sequence[_Record], batch: str | None = None) -> int:
-        """Add records to the domain's stream, all or none; how many were added.
-
-        `batch` names the batch: putting the same one again within an hour adds nothing and
-        returns 0. Waits while the server is at its memory limit.
-        """
-        if not records:
-            return 0
-        stream = self._stream(domain)
-        guard = batch_guard(stream, batch or uuid.uuid4().hex)
-        payloads = [encode(record) for record in records]
-        return int(
-            push_back(
-                lambda: _PUT.run(self._client, (stream, guard), (_GUARD_S, *payloads)),
-                self._deadline_s,
-            )
-        )
 
     def take(
         self, consumer: str, count: int = 1, block_s: float = 0.0
@@ -276,13 +245,13 @@ class PlanQueue(WorkQueue[PlanRequest]):
         deadline_s: float = 60.0,
     ) -> None:
         self._run_keys = RunKeys(run)
+        self._deadline_s = deadline_s
         super().__init__(
             client,
             {domain: self._run_keys.domain(domain).plans for domain in domains},
             PlanRequest,
             "teachers",
             reclaim_s=reclaim_s,
-            deadline_s=deadline_s,
         )
 
     def complete(self, ticket: Ticket, outcome: PlanOutcomeRecord, trace: Trace | None) -> bool:
@@ -315,7 +284,6 @@ class TraceQueue(WorkQueue[Trace]):
         domains: Sequence[str],
         *,
         reclaim_s: float = 60.0,
-        deadline_s: float = 60.0,
     ) -> None:
         keys = RunKeys(run)
         super().__init__(
@@ -324,5 +292,4 @@ class TraceQueue(WorkQueue[Trace]):
             Trace,
             "learners",
             reclaim_s=reclaim_s,
-            deadline_s=deadline_s,
         )

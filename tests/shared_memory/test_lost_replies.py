@@ -149,16 +149,16 @@ def test_work(
     assert way.lost > 3
 
 
-def test_batches_and_versions(
+def test_requests_and_versions(
     lossy: tuple[redis.Redis, LossyWay],
     client: redis.Redis,
     make_request: Callable[..., PlanRequest],
 ) -> None:
     unsure, way = lossy
-    plans = PlanQueue(unsure, "run", ["blocks"])
+    bank = Bank(unsure, "run", BankConfig())
     published = PublishedWeights(unsure, "run")
     for number in range(20):
-        plans.put_many("blocks", [make_request(number), make_request(100 + number)])
+        bank.push([], [make_request(number), make_request(100 + number)])
         published.publish(number, b"weights" * number + b"x")
     assert way.lost > 3
     assert PlanQueue(client, "run", ["blocks"]).backlog() == 40

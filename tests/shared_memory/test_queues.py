@@ -120,7 +120,8 @@ def test_taken_over_from_behind_what_others_work_at(
     client: redis.Redis, make_request: RequestMaker
 ) -> None:
     plans = PlanQueue(client, "run", ["blocks"], reclaim_s=0.5)
-    plans.put_many("blocks", [make_request(number) for number in range(40)])
+    requests = [make_request(number) for number in range(40)]
+    Bank(client, "run", BankConfig()).push([], requests)
     busy = [ticket.entry for ticket, _ in plans.take("busy", 39)]
     plans.take("dead", 1)
     time.sleep(0.6)
@@ -129,25 +130,13 @@ def test_taken_over_from_behind_what_others_work_at(
     assert [request.task_index for _, request in plans.take("alive", 1)] == [39]
 
 
-def test_a_batch_is_put_once(client: redis.Redis, make_request: RequestMaker) -> None:
-    plans = PlanQueue(client, "run", DOMAINS)
-    requests = [make_request(number) for number in range(3)]
-    assert plans.put_many("blocks", requests, batch="b1") == 3
-    assert plans.put_many("blocks", requests, batch="b1") == 0
-    assert plans.put_many("blocks", requests) == 3
-    assert plans.put_many("blocks", []) == 0
-    assert plans.backlog() == 6
-    with pytest.raises(SharedMemoryError, match="not 'hanoi'"):
-        plans.put_many("hanoi", requests)
-
-
 def test_count_is_a_limit_and_domains_take_turns(
     client: redis.Redis, make_request: RequestMaker
 ) -> None:
     plans = PlanQueue(client, "run", DOMAINS)
     for number in range(8):
         domain = DOMAINS[number % 2]
-        plans.put_many(domain, [make_request(number, domain=domain)])
+        Bank(client, "run", BankConfig()).push([], [make_request(number, domain=domain)])
     first = [plans.take("teacher", 1, block_s=0.5) for _ in range(4)]
     assert [len(work) for work in first] == [1, 1, 1, 1]
     assert {request.domain for ((_, request),) in first} == set(DOMAINS)
@@ -191,7 +180,7 @@ def test_hostile_entries_are_dropped_and_counted(
     stream = RunKeys("run").domain("blocks").plans
     call(client, "XADD", stream, "*", "p", b"\xc1garbage")
     call(client, "XADD", stream, "*", "q", b"no payload")
-    plans.put_many("blocks", [make_request(1)])
+    Bank(client, "run", BankConfig()).push([], [make_request(1)])
     assert [request.task_index for _, request in plans.take("teacher", 5)] == [1]
     assert plans.refused == 2
     assert plans.backlog() == 1
