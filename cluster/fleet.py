@@ -26,7 +26,7 @@ PULSE_EVERY_S = 3.0
 
 MAX_DEATHS_IN_A_ROW = 8
 """Actors that were lost one after another without a report between: the run gives up. That their
-replacements start is no report."""
+replacements start is no report. Of several actors one more each, as all may go at once."""
 
 
 class FleetError(NesyprError):
@@ -91,6 +91,7 @@ class Fleet:
         self._workers: dict[str, _Worker] = {}
         self._generation = 0
         self._deaths_in_a_row = 0
+        self._most_deaths = MAX_DEATHS_IN_A_ROW + count - 1
         for place in range(count):
             self._start(place)
 
@@ -215,7 +216,7 @@ class Fleet:
 
     def _replace(self, worker: _Worker, overdue: bool, sentence: str) -> ActorDown:
         self._deaths_in_a_row += 1
-        if self._deaths_in_a_row > MAX_DEATHS_IN_A_ROW:
+        if self._deaths_in_a_row > self._most_deaths:
             raise FleetError(
                 f"{self._deaths_in_a_row} actors in a row were lost without a report, the last: "
                 f"{sentence}; see the logs in /tmp/ray/session_latest/logs"
