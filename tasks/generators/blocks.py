@@ -11,24 +11,24 @@ import random
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from tasks.generators.generator import Generator, Parameter
+from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
 from tasks.pddl import Problem
 from tasks.task import Atom
 
 
 def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
-    """A problem with `size["blocks"]` blocks."""
+    """A problem with `size["blocks"]` blocks and at most `size["goals"]` goal conditions."""
     blocks = [f"b{i}" for i in range(1, size["blocks"] + 1)]
     while True:
         start = _towers(rng, blocks)
-        goal = sorted(_on(_towers(rng, blocks)))
+        goal = keep_goals(rng, sorted(_on(_towers(rng, blocks))), size.get("goals", 0))
         if goal and not set(goal) <= set(_on(start)):
             break
     initial: set[Atom] = {("handempty", "robot"), *_on(start)}
     for tower in start:
         initial |= {("ontable", tower[0]), ("clear", tower[-1])}
     objects = (*((block, "block") for block in blocks), ("robot", "robot"))
-    return Problem(f"blocks-{len(blocks)}", objects, frozenset(initial), tuple(goal))
+    return Problem(f"blocks-{len(blocks)}", objects, frozenset(initial), goal)
 
 
 def _towers(rng: random.Random, blocks: Sequence[str]) -> list[list[str]]:
@@ -47,4 +47,4 @@ def _on(towers: list[list[str]]) -> list[Atom]:
     return [("on", upper, lower) for tower in towers for lower, upper in pairwise(tower)]
 
 
-BLOCKS = Generator((Parameter("blocks", 2, (2, 4), "blocks"),), draw)
+BLOCKS = Generator((Parameter("blocks", 2, (2, 4), "blocks"), GOALS), draw)

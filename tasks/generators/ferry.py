@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from tasks.generators.generator import Generator, Parameter
+from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
 from tasks.pddl import Problem
 from tasks.task import Atom
 
@@ -20,23 +20,27 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
     locations = [f"l{i}" for i in range(1, size["locations"] + 1)]
     while True:
         start = [rng.choice(locations) for _ in cars]
-        goal = [rng.choice(locations) for _ in cars]
-        if start != goal:
+        ends = [rng.choice(locations) for _ in cars]
+        wanted = [("at", car, location) for car, location in zip(cars, ends)]
+        goal = keep_goals(rng, wanted, size.get("goals", 0))
+        placed = {("at", car, location) for car, location in zip(cars, start)}
+        if not placed.issuperset(goal):
             break
     initial: set[Atom] = {("empty-ferry", "ferry"), ("at-ferry", rng.choice(locations))}
     initial |= {("car", car) for car in cars}
     initial |= {("location", location) for location in locations}
-    initial |= {("at", car, location) for car, location in zip(cars, start)}
+    initial |= placed
     initial |= {("not-eq", a, b) for a in locations for b in locations if a != b}
     objects = (*((name, "obj") for name in (*cars, *locations)), ("ferry", "ferry"))
     return Problem(
         f"ferry-{len(locations)}-{len(cars)}",
         objects,
         frozenset(initial),
-        tuple(("at", car, location) for car, location in zip(cars, goal)),
+        goal,
     )
 
 
 FERRY = Generator(
-    (Parameter("cars", 1, (1, 3), "cars"), Parameter("locations", 2, (2, 4), "locations")), draw
+    (Parameter("cars", 1, (1, 3), "cars"), Parameter("locations", 2, (2, 4), "locations"), GOALS),
+    draw,
 )

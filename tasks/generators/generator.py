@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.pddl import Problem
+from tasks.task import Atom
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +27,15 @@ class Generator:
     parameters: tuple[Parameter, ...]
     draw: Callable[[random.Random, Mapping[str, int]], Problem]
     """(source of randomness, a value for each parameter) → a problem; pure."""
+
+
+GOALS = Parameter("goals", 0, (0, 0), "goal conditions that are kept; 0: all")
+"""A parameter of every generator: fewer conditions make shorter plans in states as large."""
+
+
+def keep_goals(rng: random.Random, goal: Sequence[Atom], count: int) -> tuple[Atom, ...]:
+    """`count` of the goal's conditions, drawn at random, in their order; all of them for 0."""
+    if count == 0 or count >= len(goal):
+        return tuple(goal)
+    kept = sorted(rng.sample(range(len(goal)), count))
+    return tuple(goal[place] for place in kept)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
-from tasks.generators.generator import Generator, Parameter
+from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
 from tasks.pddl import ROOT_TYPE, Problem
 from tasks.task import Atom
 
@@ -22,23 +22,26 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
     rooms = [f"room{i}" for i in range(1, size["rooms"] + 1)]
     while True:
         start = [rng.choice(rooms) for _ in balls]
-        goal = [rng.choice(rooms) for _ in balls]
-        if start != goal:
+        ends = [rng.choice(rooms) for _ in balls]
+        wanted = [("at", ball, room) for ball, room in zip(balls, ends)]
+        goal = keep_goals(rng, wanted, size.get("goals", 0))
+        placed = {("at", ball, room) for ball, room in zip(balls, start)}
+        if not placed.issuperset(goal):
             break
     initial: set[Atom] = {("at-robby", rng.choice(rooms))}
     initial |= {("room", room) for room in rooms}
     initial |= {("ball", ball) for ball in balls}
-    initial |= {("at", ball, room) for ball, room in zip(balls, start)}
+    initial |= placed
     for gripper in GRIPPERS:
         initial |= {("gripper", gripper), ("free", gripper)}
     return Problem(
         f"gripper-{len(balls)}-{len(rooms)}",
         tuple((name, ROOT_TYPE) for name in (*rooms, *balls, *GRIPPERS)),
         frozenset(initial),
-        tuple(("at", ball, room) for ball, room in zip(balls, goal)),
+        goal,
     )
 
 
 GRIPPER = Generator(
-    (Parameter("balls", 1, (1, 3), "balls"), Parameter("rooms", 2, (2, 3), "rooms")), draw
+    (Parameter("balls", 1, (1, 3), "balls"), Parameter("rooms", 2, (2, 3), "rooms"), GOALS), draw
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
-from tasks.generators.generator import Generator, Parameter
+from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
 from tasks.pddl import ROOT_TYPE, Problem
 from tasks.task import Atom
 
@@ -21,10 +21,11 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
     pegs = [f"peg{i}" for i in range(1, size["pegs"] + 1)]
     while True:
         start = [rng.choice(pegs) for _ in discs]
-        goal = [rng.choice(pegs) for _ in discs]
-        if start != goal:
+        ends = [rng.choice(pegs) for _ in discs]
+        supports = _on(discs, start)
+        goal = keep_goals(rng, _on(discs, ends), size.get("goals", 0))
+        if not set(supports).issuperset(goal):
             break
-    supports = _on(discs, start)
     initial: set[Atom] = set(supports)
     covered = {below for _, _, below in supports}
     initial |= {("clear", name) for name in (*discs, *pegs) if name not in covered}
@@ -36,7 +37,7 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
         f"hanoi-{len(discs)}-{len(pegs)}",
         tuple((name, ROOT_TYPE) for name in (*pegs, *discs)),
         frozenset(initial),
-        tuple(_on(discs, goal)),
+        goal,
     )
 
 
@@ -51,5 +52,5 @@ def _on(discs: Sequence[str], pegs: Sequence[str]) -> list[tuple[str, str, str]]
 
 
 HANOI = Generator(
-    (Parameter("discs", 1, (2, 3), "discs"), Parameter("pegs", 3, (3, 3), "pegs")), draw
+    (Parameter("discs", 1, (2, 3), "discs"), Parameter("pegs", 3, (3, 3), "pegs"), GOALS), draw
 )

@@ -87,3 +87,13 @@ def test_origins_of_files_and_of_others() -> None:
 def test_a_domain_without_generator_says_so() -> None:
     with pytest.raises(TaskError, match="'sokoban' has no generator: use 'source: files'"):
         get_domain("sokoban").draw({}, 0)
+
+
+@pytest.mark.parametrize("name", sorted(GENERATORS))
+def test_fewer_goal_conditions_are_some_of_all_and_still_to_be_reached(name: str) -> None:
+    domain = get_domain(name)
+    for seed in range(50):
+        task = domain.draw({"goals": (1, 1)}, seed)
+        problem = domain.read_problem(task.problem, "here")
+        assert len(problem.goal) == 1
+        assert not problem.initial.issuperset(problem.goal)
