@@ -59,11 +59,11 @@ SIZES: dict[str, dict[str, tuple[int, int]]] = {
 class PlannedRollout(Rollout):
     """A rollout whose only allowed answer is the next action of a planner's plan."""
 
-    plans: dict[str, tuple[Action, ...]]
+    plans: list[tuple[Action, ...]]  # of each episode, by its number
 
     def allowed_answers(self, episode: RunningEpisode) -> list[str]:
         """The plan's next action."""
-        plan = self.plans[episode.assignment.task.digest]
+        plan = self.plans[episode.assignment.episode]
         return [self.rendering.action(plan[len(episode.decisions)], episode.naming)]
 
 
@@ -134,7 +134,7 @@ def bench_acting() -> dict[str, Any]:
         seed=0,
     )
     planners = {domain.name: MimirPlanner(domain) for domain in stream.domains}
-    rollout.plans = {t.digest: planners[t.domain].plan(t, PlanLimits()).plan for t in stream}
+    rollout.plans = [planners[task.domain].plan(task, PlanLimits()).plan for task in stream]
     acting = ActingConfig(threshold=0.2)  # low, so that banks answer and contrast has its cost
     policy = Policy(model, 1, acting, FilledReplica(model.chunks, config.book.codes, 0))
     assignments = [Assignment(index, stream[index]) for index in range(TASKS)]
