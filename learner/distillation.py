@@ -113,7 +113,7 @@ class Distiller:
             norm,
             rate,
             batch.token_count,
-            len(batch.row),
+            batch.decision_count,
             time.perf_counter() - began,
         )
 

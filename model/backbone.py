@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from configs.schema import ModelConfig
+from model.packing import PACKED_ATTENTION, Packing
 
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaModel),
@@ -77,7 +78,7 @@ class Backbone(nn.Module):
                 num_key_value_heads=config.heads,
                 max_position_embeddings=config.max_tokens,
                 tie_word_embeddings=True,
-                attn_implementation="sdpa",
+                attn_implementation=PACKED_ATTENTION,
             )
         )
         nn.init.normal_(self.transformer.embed_tokens.weight, std=0.08)
@@ -103,6 +104,7 @@ class Backbone(nn.Module):
         rotary: tuple[Tensor, Tensor],
         mask: Tensor | None = None,  # (B, 1, T, S) bool; None: causal over the sequence itself
         cache: KeyValueCache | None = None,
+        packing: Packing | None = None,  # of a (1, P, D)
     ) -> Tensor:
         """One decoder layer: (B, T, D) → (B, T, D)."""
         output = self.transformer.layers[index](
@@ -110,6 +112,7 @@ class Backbone(nn.Module):
             attention_mask=mask,
             past_key_values=cache,
             position_embeddings=rotary,
+            packing=packing,
         )
         result: Tensor = output[0] if isinstance(output, tuple) else output
         return result
@@ -120,14 +123,15 @@ class Backbone(nn.Module):
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
-        """The layers below the memory: (B, T) ids → (B, T, D)."""
+        """The layers below the memory: (B, T) ids → (B, T, D); packed (1, P) ids → (1, P, D)."""
         hidden = self.embed(tokens)
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         rotary = self.rotary(hidden, positions)
         for index in self.below:
-            hidden = self.layer(index, hidden, rotary, mask, cache)
+            hidden = self.layer(index, hidden, rotary, mask, cache, packing)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Traces as tensors: one sequence a trace, with the place of every decision in it."""
+"""Traces as tensors: one sequence a trace, end to end, with the place of every decision."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.errors import ModelError
+from model.packing import Packing
 from model.tokenizer import WordTokenizer
 
 
@@ -43,51 +44,71 @@ class EncodedTrace:
 
 @dataclass(frozen=True, slots=True)
 class TraceBatch:
-    """B traces of up to T tokens with S decisions in all, of up to L answer tokens each."""
+    """B traces, P tokens end to end, with S decisions in all, of up to L answer tokens each."""
 
-    tokens: Tensor  # (B, T) int64, padded on the right with <pad>
-    row: Tensor  # (S,) the trace of each decision
-    position: Tensor  # (S,) of its <act>
+    tokens: Tensor  # (P,) int64
+    positions: Tensor  # (P,) the place of each token in its own trace
+    packing: Packing  # of the tokens in (B, T)
+    act: Tensor  # (S,) the place of each decision's <act> among the P tokens
+    decisions: Packing  # of the decisions in (B, most decisions of a trace)
     inputs: Tensor  # (S, L) <act> and the answer without its last token
     targets: Tensor  # (S, L) the answer: action words, <end>
     mask: Tensor  # (S, L) bool: where a target stands
-    token_count: int  # without padding
+
+    @property
+    def token_count(self) -> int:
+        """P."""
+        return len(self.tokens)
+
+    @property
+    def decision_count(self) -> int:
+        """S."""
+        return len(self.act)
 
     def to(self, device: torch.device | str) -> TraceBatch:
         """The same batch on another device."""
         return TraceBatch(
             self.tokens.to(device),
-            self.row.to(device),
-            self.position.to(device),
+            self.positions.to(device),
+            self.packing.to(device),
+            self.act.to(device),
+            self.decisions.to(device),
             self.inputs.to(device),
             self.targets.to(device),
             self.mask.to(device),
-            self.token_count,
         )
 
 
 def collate(traces: Sequence[EncodedTrace]) -> TraceBatch:
-    """Stack traces; `ModelError` if there is no decision among them."""
-    lengths = [length for trace in traces for _, length in trace.decisions]
-    if not lengths:
+    """Put traces end to end; `ModelError` if there is no decision among them."""
+    numbers = [len(trace.decisions) for trace in traces]
+    if not sum(numbers):
         raise ModelError("a batch of traces needs at least one decision")
-    T, L = max(len(trace.tokens) for trace in traces), max(lengths)
-    tokens = torch.zeros(len(traces), T, dtype=torch.long)  # (B, T)
-    rows, positions = [], []
-    for number, trace in enumerate(traces):
-        tokens[number, : len(trace.tokens)] = torch.tensor(trace.tokens)
-        rows += [number] * len(trace.decisions)
-        positions += [position for position, _ in trace.decisions]
-    row, position = torch.tensor(rows), torch.tensor(positions)  # (S,)
-    places = position[:, None] + torch.arange(L + 1)  # (S, L+1)
-    answers = tokens[row[:, None], places.clamp(max=T - 1)]  # (S, L+1)
-    mask = torch.arange(L) < torch.tensor(lengths)[:, None]  # (S, L)
+    lengths = [len(trace.tokens) for trace in traces]
+    tokens = torch.tensor([token for trace in traces for token in trace.tokens])  # (P,)
+    packing, _, positions = _pack(lengths)
+    decisions, row, _ = _pack(numbers)
+    starts = torch.tensor([0, *lengths]).cumsum(0)  # (B+1,)
+    act = starts[row] + torch.tensor([at for trace in traces for at, _ in trace.decisions])  # (S,)
+    answers = torch.tensor([length for trace in traces for _, length in trace.decisions])  # (S,)
+    places = act[:, None] + torch.arange(int(answers.max()) + 1)  # (S, L+1)
+    words = tokens[places.clamp(max=len(tokens) - 1)]  # (S, L+1)
     return TraceBatch(
         tokens,
-        row,
-        position,
-        inputs=answers[:, :-1],
-        targets=answers[:, 1:],
-        mask=mask,
-        token_count=sum(len(trace.tokens) for trace in traces),
+        positions,
+        packing,
+        act,
+        decisions,
+        inputs=words[:, :-1],
+        targets=words[:, 1:],
+        mask=torch.arange(int(answers.max())) < answers[:, None],
     )
+
+
+def _pack(lengths: Sequence[int]) -> tuple[Packing, Tensor, Tensor]:
+    """The packing of rows of these lengths, and row and place in it of every item."""
+    counts = torch.tensor(lengths)
+    row = torch.repeat_interleave(torch.arange(len(lengths)), counts)
+    place = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
+    longest = max(lengths)
+    return Packing(len(lengths), longest, row * longest + place), row, place

@@ -105,8 +105,10 @@ class ProcedureBook(nn.Module):
 
     def nearest(self, chunks: Tensor) -> Tensor:
         """argmin_k ‖M_j - C_k‖²: (…, d) → (…) int64."""
-        distance = (self.codes * self.codes).sum(1) - 2 * chunks @ self.codes.T  # (…, K)
-        return distance.argmin(-1)
+        flat = chunks.reshape(-1, self.config.width)  # (S·n, d)
+        norms = (self.codes * self.codes).sum(1)  # (K,)
+        distance = torch.addmm(norms, flat, self.codes.T, alpha=-2)  # (S·n, K)
+        return distance.argmin(-1).view(chunks.shape[:-1])
 
     def forward(self, memory: Tensor) -> Quantised:
         """Quantise (S, n, d); in training mode also move the codes."""

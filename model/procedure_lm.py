@@ -74,28 +74,42 @@ class ProcedureLM(nn.Module):
         """One pass over B traces supervises their S decisions."""
         memory, _ = self.write_batch(batch)
         quantised = self.quantise(memory)
-        logits = self.answer(batch.inputs, quantised.procedure)  # (S, L, V)
-        cross_entropy = functional.cross_entropy(logits[batch.mask], batch.targets[batch.mask])
+        hidden = self.answer_states(batch.inputs, quantised.procedure)  # (S, L, D)
+        logits = self.backbone.logits(hidden[batch.mask])  # (answer tokens, V)
+        targets = batch.targets[batch.mask]
+        cross_entropy = functional.cross_entropy(logits, targets)
         total = cross_entropy + self.config.book.commitment * quantised.commitment
-        right = (logits.detach().argmax(-1) == batch.targets) | ~batch.mask  # (S, L)
+        right = ~batch.mask  # (S, L)
+        right[batch.mask] = logits.detach().argmax(-1) == targets
         exact = right.all(1).float().mean()
         return Losses(total, cross_entropy.detach(), quantised.commitment.detach(), exact)
 
     def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
-        """The memory M (S, N, D_m) of every decision, and the hidden states below (B, T, D)."""
-        hidden = self.backbone.run_below(batch.tokens)  # (B, T, D)
-        keys, values = self.memory_write.keys_values(hidden)  # (B, T, D_m)
-        places = torch.arange(batch.tokens.shape[1], device=hidden.device)
-        mask = places <= batch.position[:, None]  # (S, T)
-        decision = hidden[batch.row, batch.position]  # (S, D)
-        return self.memory_write(decision, keys[batch.row], values[batch.row], mask), hidden
+        """The memory M (S, N, D_m) of every decision, and the hidden states below (P, D)."""
+        hidden = self.backbone.run_below(
+            batch.tokens[None], batch.positions[None], packing=batch.packing
+        )[0]  # (P, D)
+        keys, values = self.memory_write.keys_values(hidden)  # (P, D_m)
+        seen = batch.decisions.pad(batch.positions[batch.act])  # (B, decisions)
+        places = torch.arange(batch.packing.longest, device=hidden.device)
+        memory = self.memory_write(
+            batch.decisions.pad(self.memory_write.queries(hidden[batch.act])),
+            batch.packing.pad(keys),
+            batch.packing.pad(values),
+            places <= seen[..., None],  # (B, decisions, T)
+        )  # (B, decisions, N, D_m)
+        return batch.decisions.unpad(memory), hidden
 
     def answer(self, inputs: Tensor, procedure: Tensor) -> Tensor:
         """Logits (S, L, V) of an action's tokens given its first ones (S, L) and R (S, n, d)."""
+        return self.backbone.logits(self.answer_states(inputs, procedure))
+
+    def answer_states(self, inputs: Tensor, procedure: Tensor) -> Tensor:
+        """The hidden states (S, L, D) above the memory that `answer` makes logits of."""
         hidden = self.backbone.embed(inputs)  # (S, L, D)
         positions = torch.arange(inputs.shape[1], device=inputs.device)[None]
         rotary = self.backbone.rotary(hidden, positions)
         for index, read in zip(self.backbone.above, self.reads, strict=True):
             keys, values = read.keys_values(procedure)
             hidden = self.backbone.layer(index, read(hidden, keys, values), rotary)
-        return self.backbone.logits(hidden)
+        return hidden

@@ -40,24 +40,30 @@ class MemoryWrite(nn.Module):
         normed = self.norm(hidden)
         return self.key(normed), self.value(normed)
 
+    def queries(self, decision: Tensor) -> Tensor:
+        """The hidden states (S, D) of decisions' `<act>` → what their slots ask (S, N, D_m)."""
+        asked = self.query(self.norm(decision)).view(-1, self.slots, self.width)
+        result: Tensor = self.query_bias + asked
+        return result
+
     def forward(
         self,
-        decision: Tensor,  # (S, D) the hidden state of each decision's <act>
-        keys: Tensor,  # (S, T, D_m)
-        values: Tensor,  # (S, T, D_m)
-        mask: Tensor,  # (S, T) bool: tokens up to the <act>
+        queries: Tensor,  # (B, Q, N, D_m) of Q decisions in each of B sequences
+        keys: Tensor,  # (B, T, D_m)
+        values: Tensor,  # (B, T, D_m)
+        mask: Tensor,  # (B, Q, T) bool: tokens up to the <act>; at least one
     ) -> Tensor:
-        """The memory M of each decision: (S, N, D_m)."""
-        S, T, _ = keys.shape
+        """The memory M of each decision: (B, Q, N, D_m)."""
+        B, T, _ = keys.shape
         H, width = self.heads, self.width // self.heads
-        query = self.query_bias + self.query(self.norm(decision)).view(S, self.slots, self.width)
+        Q = queries.shape[1]
         attended = functional.scaled_dot_product_attention(
-            query.view(S, self.slots, H, width).transpose(1, 2),  # (S, H, N, width)
-            keys.view(S, T, H, width).transpose(1, 2),
-            values.view(S, T, H, width).transpose(1, 2),
-            attn_mask=mask[:, None, None],
+            queries.view(B, Q * self.slots, H, width).transpose(1, 2),  # (B, H, Q·N, width)
+            keys.view(B, T, H, width).transpose(1, 2),
+            values.view(B, T, H, width).transpose(1, 2),
+            attn_mask=mask[:, None].repeat_interleave(self.slots, dim=2),  # (B, 1, Q·N, T)
         )
-        E = self.output(attended.transpose(1, 2).reshape(S, self.slots, self.width))  # (S, N, D_m)
+        E = self.output(attended.transpose(1, 2).reshape(queries.shape))  # (B, Q, N, D_m)
         g_in, g_forget = torch.sigmoid(self.gate_in(E)), torch.sigmoid(self.gate_forget(E))
         memory: Tensor = g_in * torch.tanh(E) + g_forget * self.initial
         return memory

@@ -79,8 +79,9 @@ def test_it_goes_on_from_its_state_as_if_never_stopped() -> None:
 def test_renaming_permutes_names_and_nothing_else() -> None:
     teacher = distiller()
     batch = teacher.batch([trace(number) for number in range(64)])
-    names = batch.tokens[:, 1]
-    assert torch.equal(batch.tokens[:, 4], names)  # goal and action name the same place
+    tokens = batch.packing.pad(batch.tokens)  # (B, T)
+    names = tokens[:, 1]
+    assert torch.equal(tokens[:, 4], names)  # goal and action name the same place
     assert len(names.unique()) == 4
     assert len(names[::4].unique()) > 1  # traces 0, 4, 8 … all go to spot1 before renaming
 

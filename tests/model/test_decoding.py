@@ -20,7 +20,7 @@ def plain_answers(model: ProcedureLM, trace: EncodedTrace) -> list[tuple[list[in
         memory, _ = model.write_batch(batch)
         quantised = model.quantise(memory)
         found = []
-        for decision in range(len(batch.row)):
+        for decision in range(batch.decision_count):
             R = quantised.procedure[decision : decision + 1]
             tokens = [model.tokenizer.act]
             while len(tokens) <= 16:

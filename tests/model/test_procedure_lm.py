@@ -36,9 +36,9 @@ def test_the_loss_is_the_plain_cross_entropy_of_every_answer_token(model: Proced
 def test_no_answer_leaks_into_the_memory_that_serves_it(model: ProcedureLM) -> None:
     """Changing what follows an <act> changes no memory up to it, and does change later ones."""
     batch = collate([trace_of(model, 5)])
-    second = int(batch.position[1])
+    second = int(batch.act[1])
     changed = batch.tokens.clone()
-    changed[0, second + 1] = (changed[0, second + 1] + 1) % len(model.tokenizer)
+    changed[second + 1] = (changed[second + 1] + 1) % len(model.tokenizer)
     with torch.no_grad():
         before, _ = model.write_batch(batch)
         after, _ = model.write_batch(dataclasses.replace(batch, tokens=changed))
@@ -50,12 +50,7 @@ def test_the_answer_knows_the_task_only_through_the_procedure(model: ProcedureLM
     """With R held still, nothing else of the prompt can reach the logits."""
     batch = collate([trace_of(model, number) for number in range(4)])
     model.zero_grad()
-    hidden = model.backbone.run_below(batch.tokens)
-    keys, values = model.memory_write.keys_values(hidden)
-    mask = torch.arange(batch.tokens.shape[1]) <= batch.position[:, None]
-    memory = model.memory_write(
-        hidden[batch.row, batch.position], keys[batch.row], values[batch.row], mask
-    )
+    memory, _ = model.write_batch(batch)
     R = model.quantise(memory).procedure.detach()
     model.answer(batch.inputs, R).sum().backward()
     assert all(weight.grad is None for weight in model.backbone.transformer.layers[0].parameters())
@@ -68,7 +63,7 @@ def test_gradients_pass_straight_through_the_book(model: ProcedureLM) -> None:
     assert all(grad is not None and bool(grad.abs().sum() > 0) for grad in grads)
 
 
-def test_padding_changes_nothing(model: ProcedureLM) -> None:
+def test_what_stands_beside_a_trace_changes_nothing(model: ProcedureLM) -> None:
     alone = collate([trace_of(model, 1)])
     beside = collate([trace_of(model, 1), trace_of(model, 5)])
     with torch.no_grad():
