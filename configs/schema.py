@@ -106,6 +106,9 @@ class ModelConfig(Section):
     heads: Positive = 4
     feed_forward: Positive = 384
     max_tokens: Positive = Field(256, description="Longest sequence, prompt included.")
+    positions: Literal["words", "atoms"] = Field(
+        "words", description="What stands at a position below the memory: a word, or an atom."
+    )
     memory: MemoryConfig = MemoryConfig()
     book: BookConfig = BookConfig()
 

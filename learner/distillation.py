@@ -24,7 +24,9 @@ from torch import Tensor
 
 from configs.schema import DistillationConfig
 from learner.errors import LearnerError
+from learner.muon import Muon
 from model.batches import EncodedTrace, TraceBatch, collate
+from model.peers import peer_count, peer_rank, sum_over_peers
 from model.procedure_lm import ProcedureLM
 from shared_memory.records import Trace
 
@@ -65,7 +67,7 @@ class Distiller:
         self.model = model
         self.config = config
         self.steps = 0
-        self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711]))
+        self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711, *([peer_rank()] if peer_rank() else [])]))
         model.book.generator.manual_seed(seed)
         self._identity = np.arange(len(model.tokenizer))
         encode = model.tokenizer.encode
@@ -94,7 +96,8 @@ class Distiller:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
         losses = self.model(batch)
-        losses.total.backward()
+        (losses.total * self._weight(batch)).backward()
+        self._share_gradients()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP))
         if not math.isfinite(norm):
             raise LearnerError(
@@ -130,7 +133,7 @@ class Distiller:
         ]
         if self.config.rename:
             encoded = [self._renamed(trace) for trace in encoded]
-        return collate(encoded)
+        return collate(encoded, self.model.tokenizer.joins)
 
     def state(self) -> bytes:
         """Optimisers, step counter and random streams, as a safetensors payload."""
@@ -185,6 +188,27 @@ class Distiller:
         for name, weight in self._weights.items():
             self._averages[name].lerp_(weight, 1 - decay)
 
+    @staticmethod
+    def _weight(batch: TraceBatch) -> float:
+        """What this process's mean over answer tokens counts in the mean over all processes'."""
+        if peer_count() == 1:
+            return 1.0
+        mine = batch.mask.sum()
+        (all_,) = sum_over_peers(mine)
+        return float(mine / all_)
+
+    def _share_gradients(self) -> None:
+        """Sum the gradients of all processes."""
+        if peer_count() == 1:
+            return
+        weights = list(self._weights.values())
+        for weight in weights:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        for gradient, total in zip(gradients, sum_over_peers(*gradients), strict=True):
+            gradient.copy_(total)
+
     def _renamed(self, trace: EncodedTrace) -> EncodedTrace:
         renaming = self._identity.copy()
         for group in self._groups:
@@ -212,9 +236,7 @@ def _optimisers(model: ProcedureLM, config: DistillationConfig) -> list[torch.op
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=decay)
     ]
     if matrices:
-        made.append(
-            torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-        )
+        made.append(Muon(matrices, lr=rate, weight_decay=decay))
     return made
 
 
@@ -223,3 +245,6 @@ def _matrices(model: ProcedureLM) -> Iterator[Tensor]:
     for module in model.modules():
         if isinstance(module, torch.nn.Linear):
             yield module.weight
+    roles = model.backbone.roles
+    if roles is not None:
+        yield roles

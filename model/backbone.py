@@ -10,15 +10,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from configs.schema import ModelConfig
+from model.batches import Words
 from model.packing import PACKED_ATTENTION, Packing
 
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaModel),
     "qwen2": (Qwen2Config, Qwen2Model),
 }
+
+
+MOST_JOINED = 7
+"""Words after a position's first that have a role of their own."""
 
 
 class KeyValueCache:
@@ -82,6 +88,12 @@ class Backbone(nn.Module):
             )
         )
         nn.init.normal_(self.transformer.embed_tokens.weight, std=0.08)
+        self.roles: nn.Parameter | None = None
+        if config.positions == "atoms":
+            roles = torch.empty(MOST_JOINED, config.width, config.width)
+            for role in roles:
+                nn.init.orthogonal_(role)
+            self.roles = nn.Parameter(roles)
         self.below = range(config.memory.layer)
         self.above = range(config.memory.layer, config.layers)
         self.heads = config.heads
@@ -91,6 +103,19 @@ class Backbone(nn.Module):
         """(B, T) ids → (B, T, D)."""
         embedded: Tensor = self.transformer.embed_tokens(tokens)
         return embedded
+
+    def embed_words(self, words: Words) -> Tensor:
+        """(P, D): at each position the sum of its words' embeddings, turned by their roles (ours).
+
+        So an atom is one position: what it says of which objects need not be gathered by attention.
+        """
+        table = self.transformer.embed_tokens.weight  # (V, D)
+        if self.roles is None:
+            embedded: Tensor = self.transformer.embed_tokens(words.tokens)
+            return embedded
+        turned = torch.cat([table[None], table @ self.roles])  # (roles, V, D)
+        index = words.roles.clamp(max=MOST_JOINED) * len(table) + words.tokens  # (W,)
+        return functional.embedding_bag(index, turned.flatten(0, 1), words.starts, mode="sum")
 
     def rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary position embeddings for positions (B or 1, T)."""
@@ -119,16 +144,15 @@ class Backbone(nn.Module):
 
     def run_below(
         self,
-        tokens: Tensor,
+        hidden: Tensor,
         positions: Tensor | None = None,
         mask: Tensor | None = None,
         cache: KeyValueCache | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
-        """The layers below the memory: (B, T) ids → (B, T, D); packed (1, P) ids → (1, P, D)."""
-        hidden = self.embed(tokens)
+        """The layers below the memory: embedded (B, T, D), or packed (1, P, D) → the same shape."""
         if positions is None:
-            positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
+            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
         rotary = self.rotary(hidden, positions)
         for index in self.below:
             hidden = self.layer(index, hidden, rotary, mask, cache, packing)

@@ -43,13 +43,36 @@ class EncodedTrace:
 
 
 @dataclass(frozen=True, slots=True)
-class TraceBatch:
-    """B traces, P tokens end to end, with S decisions in all, of up to L answer tokens each."""
+class Words:
+    """W words at P ≤ W positions: a position holds a word and those that join it."""
 
-    tokens: Tensor  # (P,) int64
-    positions: Tensor  # (P,) the place of each token in its own trace
-    packing: Packing  # of the tokens in (B, T)
-    act: Tensor  # (S,) the place of each decision's <act> among the P tokens
+    tokens: Tensor  # (W,) int64
+    roles: Tensor  # (W,) 0 for a position's first word, 1 for the next …
+    starts: Tensor  # (P,) where each position's words begin
+
+    @classmethod
+    def join(cls, tokens: Tensor, joins: Tensor, first: Tensor) -> Words:
+        """Words (W,) of which `joins` (V,) join what stands before, but never at places `first`."""
+        heads = ~joins[tokens]  # (W,)
+        heads[first] = True
+        starts = heads.nonzero()[:, 0]  # (P,)
+        places = torch.arange(len(tokens))
+        roles = places - starts[heads.cumsum(0) - 1]
+        return cls(tokens, roles, starts)
+
+    def to(self, device: torch.device | str) -> Words:
+        """The same on another device."""
+        return Words(self.tokens.to(device), self.roles.to(device), self.starts.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class TraceBatch:
+    """B traces end to end, W words at P positions, with S decisions of up to L answer tokens."""
+
+    words: Words  # (W,) at P positions
+    positions: Tensor  # (P,) the place of each position in its own trace
+    packing: Packing  # of the positions in (B, T)
+    act: Tensor  # (S,) the position of each decision's <act> among the P
     decisions: Packing  # of the decisions in (B, most decisions of a trace)
     inputs: Tensor  # (S, L) <act> and the answer without its last token
     targets: Tensor  # (S, L) the answer: action words, <end>
@@ -57,8 +80,8 @@ class TraceBatch:
 
     @property
     def token_count(self) -> int:
-        """P."""
-        return len(self.tokens)
+        """W."""
+        return len(self.words.tokens)
 
     @property
     def decision_count(self) -> int:
@@ -68,7 +91,7 @@ class TraceBatch:
     def to(self, device: torch.device | str) -> TraceBatch:
         """The same batch on another device."""
         return TraceBatch(
-            self.tokens.to(device),
+            self.words.to(device),
             self.positions.to(device),
             self.packing.to(device),
             self.act.to(device),
@@ -79,28 +102,37 @@ class TraceBatch:
         )
 
 
-def collate(traces: Sequence[EncodedTrace]) -> TraceBatch:
-    """Put traces end to end; `ModelError` if there is no decision among them."""
+def collate(traces: Sequence[EncodedTrace], joins: Tensor) -> TraceBatch:
+    """Put traces end to end; `ModelError` if there is no decision among them.
+
+    `joins` (V,) says which tokens stand at the position of the one before.
+    """
     numbers = [len(trace.decisions) for trace in traces]
     if not sum(numbers):
         raise ModelError("a batch of traces needs at least one decision")
-    lengths = [len(trace.tokens) for trace in traces]
-    tokens = torch.tensor([token for trace in traces for token in trace.tokens])  # (P,)
-    packing, _, positions = _pack(lengths)
+    tokens = torch.tensor([token for trace in traces for token in trace.tokens])  # (W,)
+    lengths = torch.tensor([0, *(len(trace.tokens) for trace in traces)])
+    begins = lengths.cumsum(0)[:-1]  # (B,)
+    words = Words.join(tokens, joins, begins)
+    place = torch.zeros(len(tokens), dtype=torch.long)
+    place[words.starts] = 1
+    place = place.cumsum(0) - 1  # (W,) the position of each word
+    packing, _, positions = _pack(
+        torch.diff(torch.cat([place[begins], torch.tensor([len(words.starts)])])).tolist()
+    )
     decisions, row, _ = _pack(numbers)
-    starts = torch.tensor([0, *lengths]).cumsum(0)  # (B+1,)
-    act = starts[row] + torch.tensor([at for trace in traces for at, _ in trace.decisions])  # (S,)
+    act = begins[row] + torch.tensor([at for trace in traces for at, _ in trace.decisions])  # (S,)
     answers = torch.tensor([length for trace in traces for _, length in trace.decisions])  # (S,)
     places = act[:, None] + torch.arange(int(answers.max()) + 1)  # (S, L+1)
-    words = tokens[places.clamp(max=len(tokens) - 1)]  # (S, L+1)
+    spoken = tokens[places.clamp(max=len(tokens) - 1)]  # (S, L+1)
     return TraceBatch(
-        tokens,
+        words,
         positions,
         packing,
-        act,
+        place[act],
         decisions,
-        inputs=words[:, :-1],
-        targets=words[:, 1:],
+        inputs=spoken[:, :-1],
+        targets=spoken[:, 1:],
         mask=torch.arange(int(answers.max())) < answers[:, None],
     )
 

@@ -2,7 +2,8 @@
 
 Vector quantisation with exponential moving averages (VQ-VAE, arXiv:1711.00937, appendix A.1), as
 NeSyPr uses it. A code that no chunk has chosen for long is revived; revival resets its count and
-sum as well as its vector, or the averages would pull it back in the same pass.
+sum as well as its vector, or the averages would pull it back in the same pass. Processes that
+distil together (model.peers) keep one book: they sum counts and vectors before each move.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import BookConfig
+from model.peers import from_first_peer, sum_over_peers
 
 RESERVOIR = 4096
 """Chunks kept, uniformly over all that were ever seen, to revive dead codes from."""
@@ -84,17 +86,19 @@ class ProcedureBook(nn.Module):
         self._decisions = self._revived = 0
 
     def statistics(self) -> BookStatistics:
-        """Usage since `start_window`."""
-        usage = self._usage.double()
+        """Usage since `start_window`, over all processes that distil together."""
+        local = (self._usage, torch.tensor([self._error, self._energy, self._decisions]).double())
+        usage, sums = (tensor.double() for tensor in sum_over_peers(*local))
+        error, energy, decisions = sums.tolist()
         used = int((usage > 0).sum())
         share = usage[usage > 0] / usage.sum().clamp(min=1)
         perplexity = float(torch.exp(-(share * share.log()).sum())) if used else 0.0
         return BookStatistics(
-            self._decisions,
+            int(decisions),
             used,
             self.config.codes - used,
             perplexity,
-            self._error / self._energy if self._energy else 0.0,
+            error / energy if energy else 0.0,
             self._revived,
         )
 
@@ -151,6 +155,7 @@ class ProcedureBook(nn.Module):
             empty = count == 0
             codes = total / count.clamp(min=1)[:, None]
             codes[empty] = self._draw(int(empty.sum()), data)
+        codes = from_first_peer(codes)
         self.codes.copy_(codes)
         self.counts.fill_(1.0)
         self.sums.copy_(codes)
@@ -159,7 +164,8 @@ class ProcedureBook(nn.Module):
 
     @torch.no_grad()
     def _follow_mean(self, procedures: Tensor) -> None:
-        self.mean.lerp_(procedures.mean(0), 1 - self.config.decay)
+        total, seen = sum_over_peers(procedures.sum(0), torch.tensor([len(procedures)]))
+        self.mean.lerp_(total / seen, 1 - self.config.decay)
 
     @torch.no_grad()
     def _count(self, chunks: Tensor, vectors: Tensor, codes: Tensor) -> None:
@@ -174,6 +180,7 @@ class ProcedureBook(nn.Module):
         step = 1 - self.config.decay
         count = torch.bincount(chosen, minlength=self.config.codes)
         total = torch.zeros_like(self.sums).index_add_(0, chosen, chunks)
+        count, total = sum_over_peers(count, total)
         self.counts.mul_(self.config.decay).add_(count, alpha=step)
         self.sums.mul_(self.config.decay).add_(total, alpha=step)
         alive = self.counts > 1e-5
@@ -188,7 +195,7 @@ class ProcedureBook(nn.Module):
             return
         filled = min(int(self.reservoir_seen), RESERVOIR)
         source = chunks if self.config.revival == "batch" else self.reservoir[:filled]
-        fresh = self._draw(number, source)
+        fresh = from_first_peer(self._draw(number, source))
         self.codes[dead], self.sums[dead], self.counts[dead] = fresh, fresh, 1.0
         self.idle[dead] = 0
         self.born[dead] = self.version

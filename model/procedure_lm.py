@@ -41,10 +41,12 @@ class ProcedureLM(nn.Module):
         config: ModelConfig,
         vocabulary: Sequence[str],
         interchangeable: Sequence[Sequence[str]] = (),
+        names: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.config = config
-        self.tokenizer = WordTokenizer(vocabulary)
+        joined = (*names, "<end>") if config.positions == "atoms" else ()
+        self.tokenizer = WordTokenizer(vocabulary, joined)
         self.interchangeable = tuple(tuple(group) for group in interchangeable)
         self.chunks = config.memory.slots * config.memory.width // config.book.width  # n
         self.backbone = Backbone(config, len(self.tokenizer))
@@ -87,7 +89,9 @@ class ProcedureLM(nn.Module):
     def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
         """The memory M (S, N, D_m) of every decision, and the hidden states below (P, D)."""
         hidden = self.backbone.run_below(
-            batch.tokens[None], batch.positions[None], packing=batch.packing
+            self.backbone.embed_words(batch.words)[None],
+            batch.positions[None],
+            packing=batch.packing,
         )[0]  # (P, D)
         keys, values = self.memory_write.keys_values(hidden)  # (P, D_m)
         seen = batch.decisions.pad(batch.positions[batch.act])  # (B, decisions)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import torch
+
 from model.errors import ModelError
 
 
 class WordTokenizer:
     """Maps whitespace-separated words of a fixed vocabulary to ids and back.
 
-    The vocabulary must hold "<pad>" (id 0), "<act>" and "<end>".
+    The vocabulary must hold "<pad>" (id 0), "<act>" and "<end>". Words in `joined` stand at the
+    position of the word before them: with objects' names and "<end>" joined, an atom such as
+    "on block1 block2" and an action are one position each.
     """
 
-    def __init__(self, vocabulary: Sequence[str]) -> None:
+    def __init__(self, vocabulary: Sequence[str], joined: Sequence[str] = ()) -> None:
         self.vocabulary = tuple(vocabulary)
+        self.joined = tuple(joined)
         self._ids = {word: number for number, word in enumerate(self.vocabulary)}
         if len(self._ids) != len(self.vocabulary):
             raise ModelError("the vocabulary holds a word twice")
@@ -24,6 +29,8 @@ class WordTokenizer:
         self.pad = 0
         self.act = self._ids["<act>"]
         self.end = self._ids["<end>"]
+        self.joins = torch.zeros(len(self.vocabulary), dtype=torch.bool)
+        self.joins[[self._ids[word] for word in self.joined]] = True
 
     def __len__(self) -> int:
         return len(self.vocabulary)

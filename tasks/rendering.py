@@ -56,6 +56,15 @@ class Rendering:
         self.vocabulary: tuple[str, ...] = tuple(
             dict.fromkeys((*SPECIALS, *sorted(self._taken), *names))
         )
+        self.names: tuple[str, ...] = tuple(
+            dict.fromkeys(
+                (
+                    *names,
+                    *(name for domain in domains for name, _ in domain.constants),
+                    *(name for domain in domains for name in sorted(domain.naming_rules.own_names)),
+                )
+            )
+        )
         self.interchangeable: tuple[tuple[str, ...], ...] = tuple(
             words
             for pool, words in self._words.items()
