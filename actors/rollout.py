@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from actors.errors import ActingError
 from actors.policy import Policy
 from actors.records import Assignment, Shuffle, StageTimes
-from model.tokenizer import WordTokenizer
+from model.tokenizer import Tokenizer
 from shared_memory.records import Decision
 from tasks.naming import Naming
 from tasks.rendering import Rendering
@@ -74,7 +74,7 @@ class Rollout:
     def __init__(
         self,
         rendering: Rendering,
-        tokenizer: WordTokenizer,
+        tokenizer: Tokenizer,
         make_simulator: MakeSimulator,
         step_limit: int,
         seed: int,

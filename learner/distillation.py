@@ -67,12 +67,14 @@ class Distiller:
         self.steps = 0
         self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711]))
         model.book.generator.manual_seed(seed)
-        self._identity = np.arange(len(model.tokenizer))
-        encode = model.tokenizer.encode
-        self._groups = [np.array(encode(" ".join(group))) for group in model.interchangeable]
+        self._groups = [np.array(group) for group in model.interchangeable]
         self._optimisers = _optimisers(model, config)
-        self._weights = dict(model.named_parameters())
-        self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._weights = {
+            name: weight for name, weight in model.named_parameters() if weight.requires_grad
+        }
+        self._averages = {  # in float32: small steps would be lost in bfloat16
+            name: weight.detach().float().clone() for name, weight in self._weights.items()
+        }
 
     @property
     def averages(self) -> Mapping[str, Tensor]:
@@ -125,11 +127,10 @@ class Distiller:
                 trace.prompt,
                 trace.observations,
                 trace.actions,
+                self._renaming() if self.config.rename else {},
             )
             for trace in traces
         ]
-        if self.config.rename:
-            encoded = [self._renamed(trace) for trace in encoded]
         return collate(encoded)
 
     def state(self) -> bytes:
@@ -183,13 +184,14 @@ class Distiller:
         """Follow the weights; at first quickly, so that the untrained ones are soon forgotten."""
         decay = min(self.config.averaging, (1 + self.steps) / (10 + self.steps))
         for name, weight in self._weights.items():
-            self._averages[name].lerp_(weight, 1 - decay)
+            self._averages[name].lerp_(weight.float(), 1 - decay)
 
-    def _renamed(self, trace: EncodedTrace) -> EncodedTrace:
-        renaming = self._identity.copy()
+    def _renaming(self) -> dict[str, str]:
+        """A permutation of every group of interchangeable names."""
+        renaming: dict[str, str] = {}
         for group in self._groups:
-            renaming[group] = self._random.permutation(group)
-        return EncodedTrace(tuple(renaming[list(trace.tokens)].tolist()), trace.decisions)
+            renaming |= zip(group.tolist(), self._random.permutation(group).tolist(), strict=True)
+        return renaming
 
     def _rate(self) -> float:
         """Linear warm-up, a plateau, then linear decay to `LAST_RATE` of it, which then stays.
@@ -206,7 +208,9 @@ def _optimisers(model: ProcedureLM, config: DistillationConfig) -> list[torch.op
     """Muon for the layers' matrices (if chosen), AdamW for all else."""
     matrices = list(_matrices(model)) if config.optimiser == "muon" else []
     chosen = {id(weight) for weight in matrices}
-    others = [weight for weight in model.parameters() if id(weight) not in chosen]
+    others = [
+        weight for weight in model.parameters() if weight.requires_grad and id(weight) not in chosen
+    ]
     rate, decay = config.learning_rate, config.weight_decay
     made: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=decay)
@@ -221,5 +225,5 @@ def _optimisers(model: ProcedureLM, config: DistillationConfig) -> list[torch.op
 def _matrices(model: ProcedureLM) -> Iterator[Tensor]:
     """Weights of linear maps: embeddings, M₀ and biases of slots are tables, not maps."""
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
+        if isinstance(module, torch.nn.Linear) and module.weight.requires_grad:
             yield module.weight

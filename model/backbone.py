@@ -10,10 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from configs.schema import ModelConfig
 from model.packing import PACKED_ATTENTION, Packing
+from model.pretrained import build
+from model.tokenizer import SubwordTokenizer, Tokenizer
 
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaModel),
@@ -63,10 +66,31 @@ class KeyValueCache:
 
 
 class Backbone(nn.Module):
-    """A randomly initialised decoder with tied embeddings; widths from the configuration."""
+    """A decoder made from nothing, with tied embeddings, or a pretrained one.
 
-    def __init__(self, config: ModelConfig, vocabulary: int) -> None:
+    Hidden states are float32 between layers, so that memory and book never meet bfloat16; a
+    pretrained model's layers compute in its own type.
+    """
+
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
+        self.digest = ""  # of the pretrained model
+        self.head: nn.Parameter | None = None
+        self.specials: nn.Parameter | None = None
+        self.head_specials: nn.Parameter | None = None
+        if isinstance(tokenizer, SubwordTokenizer):
+            self._build_from_pretrained(config, tokenizer)
+        else:
+            self._build_from_nothing(config, len(tokenizer))
+        theirs = self.transformer.config
+        self.below = range(config.memory.layer)
+        self.above = range(config.memory.layer, config.layers)
+        self.heads = theirs.num_attention_heads
+        self.key_value_heads = theirs.num_key_value_heads
+        self.head_width = getattr(theirs, "head_dim", None) or config.width // config.heads
+        self.dtype = self.transformer.norm.weight.dtype
+
+    def _build_from_nothing(self, config: ModelConfig, vocabulary: int) -> None:
         make_config, make_model = ARCHITECTURES[config.architecture]
         self.transformer = make_model(
             make_config(
@@ -82,19 +106,30 @@ class Backbone(nn.Module):
             )
         )
         nn.init.normal_(self.transformer.embed_tokens.weight, std=0.08)
-        self.below = range(config.memory.layer)
-        self.above = range(config.memory.layer, config.layers)
-        self.heads = config.heads
-        self.head_width = config.width // config.heads
+
+    def _build_from_pretrained(self, config: ModelConfig, tokenizer: SubwordTokenizer) -> None:
+        """Words such as <act> get rows of their own, trained whatever the tuning (ours)."""
+        self.transformer, base = build(config, tokenizer)
+        full = config.tuning == "full"
+        rows, width = base.embeddings.shape
+        table = nn.Embedding(rows, width, _weight=base.embeddings.clone())
+        self.transformer.embed_tokens = table.requires_grad_(full)
+        self.specials = _around(base.specials, base.embeddings)
+        if base.head is not None and base.head_specials is not None:
+            self.head = nn.Parameter(base.head.clone(), requires_grad=full)
+            self.head_specials = _around(base.head_specials, base.head)
+        self.digest = base.digest
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """(B, T) ids → (B, T, D)."""
-        embedded: Tensor = self.transformer.embed_tokens(tokens)
-        return embedded
+        """(B, T) ids → (B, T, D) in float32."""
+        table: Tensor = self.transformer.embed_tokens.weight
+        if self.specials is not None:
+            table = torch.cat([table.float(), self.specials])
+        return functional.embedding(tokens, table)
 
     def rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary position embeddings for positions (B or 1, T)."""
-        cosine, sine = self.transformer.rotary_emb(hidden, positions)
+        cosine, sine = self.transformer.rotary_emb(hidden.to(self.dtype), positions)
         return cosine, sine
 
     def layer(
@@ -108,14 +143,14 @@ class Backbone(nn.Module):
     ) -> Tensor:
         """One decoder layer: (B, T, D) → (B, T, D)."""
         output = self.transformer.layers[index](
-            hidden,
+            hidden.to(self.dtype),
             attention_mask=mask,
             past_key_values=cache,
             position_embeddings=rotary,
             packing=packing,
         )
         result: Tensor = output[0] if isinstance(output, tuple) else output
-        return result
+        return result.float()
 
     def run_below(
         self,
@@ -135,7 +170,17 @@ class Backbone(nn.Module):
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(…, D) → (…, V), with the embedding's own weights."""
+        """(…, D) → (…, V) in float32; with the embeddings' own weights where they are tied."""
         normed = self.transformer.norm(hidden)
-        scores: Tensor = normed @ self.transformer.embed_tokens.weight.T
+        rows = self.transformer.embed_tokens.weight if self.head is None else self.head
+        special = self.specials if self.head is None else self.head_specials
+        if special is not None:
+            rows = torch.cat([rows.float(), special])
+        scores: Tensor = normed @ rows.T
         return scores
+
+
+def _around(rows: Tensor, table: Tensor) -> nn.Parameter:
+    """Trainable rows near the given ones, apart by a tenth of the table's spread."""
+    apart = torch.randn_like(rows) * (0.1 * table.float().std())
+    return nn.Parameter(rows + apart)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.errors import ModelError
 from model.packing import Packing
-from model.tokenizer import WordTokenizer
+from model.tokenizer import NO_RENAMING, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +26,21 @@ class EncodedTrace:
     @classmethod
     def encode(
         cls,
-        tokenizer: WordTokenizer,
+        tokenizer: Tokenizer,
         prompt: str,
         observations: Sequence[str],
         actions: Sequence[str],
+        renaming: Mapping[str, str] = NO_RENAMING,
     ) -> EncodedTrace:
-        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`."""
-        tokens = tokenizer.encode(prompt)
+        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`.
+
+        `renaming` exchanges words first.
+        """
+        tokens = tokenizer.encode(prompt, renaming)
         decisions = []
         for observation, action in zip(observations, actions, strict=True):
-            tokens += tokenizer.encode(observation)
-            answer = [*tokenizer.encode(action), tokenizer.end]
+            tokens += tokenizer.encode(observation, renaming)
+            answer = [*tokenizer.encode(action, renaming), tokenizer.end]
             decisions.append((len(tokens), len(answer)))
             tokens += [tokenizer.act, *answer]
         return cls(tuple(tokens), tuple(decisions))

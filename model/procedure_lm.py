@@ -18,8 +18,8 @@ from torch.nn import functional
 from configs.schema import ModelConfig
 from model.backbone import Backbone
 from model.batches import TraceBatch
+from model.pretrained import make_tokenizer, resolved
 from model.procedure_book import ProcedureBook, Quantised
-from model.tokenizer import WordTokenizer
 from model.working_memory import MemoryRead, MemoryWrite
 
 
@@ -43,11 +43,12 @@ class ProcedureLM(nn.Module):
         interchangeable: Sequence[Sequence[str]] = (),
     ) -> None:
         super().__init__()
+        config = resolved(config)
         self.config = config
-        self.tokenizer = WordTokenizer(vocabulary)
+        self.tokenizer = make_tokenizer(config, vocabulary)
         self.interchangeable = tuple(tuple(group) for group in interchangeable)
         self.chunks = config.memory.slots * config.memory.width // config.book.width  # n
-        self.backbone = Backbone(config, len(self.tokenizer))
+        self.backbone = Backbone(config, self.tokenizer)
         self.memory_write = MemoryWrite(config)
         self.book = ProcedureBook(config.book, self.chunks)
         self.memory_reads = nn.ModuleList(
@@ -57,7 +58,8 @@ class ProcedureLM(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Trained numbers, the book's K·d included."""
-        return sum(weight.numel() for weight in self.parameters()) + self.book.codes.numel()
+        trained = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
+        return trained + self.book.codes.numel()
 
     @property
     def reads(self) -> list[MemoryRead]:
