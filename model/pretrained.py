@@ -164,7 +164,9 @@ def _read(name: str, what: str, call: Callable[..., Any], **arguments: Any) -> A
             return call(name, local_files_only=True, **arguments)
         except (OSError, ValueError):
             return call(name, **arguments)
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # damaged files raise anything, from three libraries
         raise ModelError(_sentence(name, what, folder, error)) from error
 
 
@@ -233,14 +235,21 @@ def _load(
     """Read a model; of its embeddings keep some rows, and one for each special word."""
     _config(name)
     disable_progress_bar()
-    model = _read(
+    model, found = _read(
         name,
         "model",
         AutoModelForCausalLM.from_pretrained,
         dtype=DTYPES[dtype],
         use_safetensors=True,
         attn_implementation=PACKED_ATTENTION,
+        output_loading_info=True,
     )
+    if found["missing_keys"]:  # they would be random
+        missing = sorted(found["missing_keys"])
+        raise ModelError(
+            f"model.pretrained: {name!r} lacks {missing[0]} and {len(missing) - 1} other weights "
+            "of a causal language model: give one that is whole"
+        )
     transformer = model.model.requires_grad_(False)
     table = transformer.embed_tokens.weight.detach()
     head = model.lm_head.weight.detach()
