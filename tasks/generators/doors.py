@@ -30,11 +30,12 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
     start = rng.choice(within[rooms[0]])
     initial: set[Atom] = {("at", start), ("unlocked", rooms[0])}
     initial |= {("locinroom", location, room) for location, room in zip(locations, homes)}
-    for number, (room, key) in enumerate(zip(rooms[1:], keys)):
+    order = rng.sample(keys, len(keys))  # or the text would list them as they are needed
+    for number, (room, key) in enumerate(zip(rooms[1:], order)):
         earlier = rooms[number] if rng.random() < 0.7 else rng.choice(rooms[: number + 1])
         needed[room] = needed[earlier] + 1
         initial |= {("keyforroom", key, room), ("keyat", key, rng.choice(within[earlier]))}
-    for key in keys[len(rooms) - 1 :]:
+    for key in order[len(rooms) - 1 :]:
         initial.add(("keyforroom", key, rng.choice(rooms[1:])))
         initial.add(("keyat", key, rng.choice(locations)))
     deepest = max(rooms, key=needed.__getitem__)

@@ -1,7 +1,8 @@
 """Spanner problems: a man walks one way from the shed to the gate and tightens nuts there.
 
-Spanners lie along the way; each is good for one nut, and some are of no use from the start. The
-man can reach at least as many useable spanners as there are nuts, but cannot walk back for one.
+Spanners lie along the way, one of them right before the gate; each is good for one nut, and some
+are of no use from the start. The man can reach at least as many useable spanners as there are
+nuts, but cannot walk back for one.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
     spanners = [f"spanner{i}" for i in range(1, len(nuts) + size["spare"] + 1)]
     start = rng.randrange(min(2, len(way) - 1))
     needed = set(rng.sample(spanners, len(nuts)))
+    last = rng.choice(spanners)  # shows how long the way is
     initial: set[Atom] = {("at", "bob", way[start])}
     for spanner in spanners:
         within = way[start:-1] if spanner in needed else way[:-1]
-        initial.add(("at", spanner, rng.choice(within)))
+        initial.add(("at", spanner, way[-2] if spanner == last else rng.choice(within)))
         if spanner in needed or rng.random() < 0.5:
             initial.add(("useable", spanner))
     for nut in nuts:
