@@ -129,10 +129,12 @@ def by_type(pools: Mapping[str, str] | None = None) -> Classify:
     return classify
 
 
-def by_first_predicate(pools: Mapping[str, str]) -> Classify:
+def by_first_predicate(
+    pools: Mapping[str, str], types: Mapping[str, str] | None = None
+) -> Classify:
     """Objects fall into the pool of the first of these unary predicates that is true of them.
 
-    Objects of which none is true are called by their type.
+    Objects of which none is true fall into that of their type, as with `by_type(types)`.
     """
     ranks = {predicate: rank for rank, predicate in enumerate(pools)}
 
@@ -142,7 +144,7 @@ def by_first_predicate(pools: Mapping[str, str]) -> Classify:
             if len(atom) == 2 and atom[0] in ranks:
                 said.setdefault(atom[1], []).append(atom[0])
         first = {name: pools[min(found, key=ranks.__getitem__)] for name, found in said.items()}
-        return by_type()(objects, atoms) | first
+        return by_type(types)(objects, atoms) | first
 
     return classify
 

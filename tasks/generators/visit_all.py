@@ -9,6 +9,7 @@ import random
 from collections.abc import Mapping
 
 from tasks.generators.generator import Generator, Parameter, goals, keep_goals
+from tasks.generators.maps import random_map
 from tasks.naming import NamingRules, Pool, by_type
 from tasks.pddl import Problem
 from tasks.task import Atom
@@ -17,13 +18,9 @@ from tasks.task import Atom
 def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
     """A problem with `size["places"]` places and `size["loops"]` connections beyond a tree."""
     places = [f"loc-{i}" for i in range(1, size["places"] + 1)]
-    order = rng.sample(places, len(places))
-    pairs = {(rng.choice(order[:i]), order[i]) for i in range(1, len(order))}
-    others = [(a, b) for i, b in enumerate(order) for a in order[:i] if (a, b) not in pairs]
-    pairs |= set(rng.sample(others, min(size["loops"], len(others))))
     start = rng.choice(places)
     initial: set[Atom] = {("at-robot", start), ("visited", start)}
-    initial |= {("connected", a, b) for pair in pairs for a, b in (pair, pair[::-1])}
+    initial |= {("connected", a, b) for a, b in random_map(rng, places, size["loops"])}
     wanted = [("visited", place) for place in places if place != start]
     return Problem(
         f"visit-all-{len(places)}",

@@ -63,6 +63,11 @@ COUNTED = {
     "fridge": {"fridges": "fridge"},
     "doors": {"rooms": "room"},
     "visit_all": {"places": "place"},
+    "depot": {"distributors": "distributor", "trucks": "truck", "crates": "crate"},
+    "travel": {"states": "state", "cars": "car", "planes": "plane"},
+    "minecraft": {"logs": "log", "grass": "grass", "planks": "plank", "sites": "site"},
+    "glibrearrangement": {"toys": "toy", "sites": "site"},
+    "hiking": {"places": "loc"},
 }
 """The pool whose objects a size counts, where there is one."""
 

@@ -152,7 +152,7 @@ def test_another_domain_is_refused(tmp_path: Path) -> None:
 def test_any_domain_on_file_can_be_shown() -> None:
     for name in ("travel", "tsp", "depot", "hiking", "elevator", "minecraft", "movie"):
         domain = get_domain(name)
-        text = Rendering([domain], RenderingConfig(objects_per_type=64, static_atoms=True))
+        text = Rendering([domain], RenderingConfig(objects_per_type=128, static_atoms=True))
         simulator = make_simulator(domain)
         simulator.reset(domain.task_from_file(domain.train_files[0]))
         naming = text.naming(simulator, 1)

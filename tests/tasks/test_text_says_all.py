@@ -34,10 +34,12 @@ def test_rules_speak_of_what_there_is() -> None:
         assert rules.implied <= domain.fluent_predicates
         for pool in rules.pools:  # or a pool that is ordered in one domain would be so in all
             assert ordered.setdefault(pool.name, pool.ordered) == pool.ordered
-        for seed in range(5):
-            problem = domain.read_problem(domain.draw({}, seed).problem, "drawn")
+        files = sorted((*domain.train_files, *domain.test_files), key=lambda f: f.stat().st_size)
+        tasks = [domain.draw({}, seed) for seed in range(5)] + [domain.task_from_file(files[0])]
+        for task in tasks:
+            problem = domain.read_problem(task.problem, task.origin)
             pool_of = rules.classify(problem.objects, problem.initial)
-            others = {pool_of[name] for name, _ in problem.objects if name not in rules.own_names}
+            others = {pool_of[item] for item, _ in problem.objects if item not in rules.own_names}
             assert others <= {pool.name for pool in rules.pools}
 
 
