@@ -14,7 +14,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from configs.schema import ModelConfig
-from model.packing import PACKED_ATTENTION, Packing
+from model.packing import PACKED_ATTENTION, Attend, Packing
 from model.pretrained import build
 from model.tokenizer import SubwordTokenizer, Tokenizer
 
@@ -22,47 +22,6 @@ ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaModel),
     "qwen2": (Qwen2Config, Qwen2Model),
 }
-
-
-class KeyValueCache:
-    """Static keys and values of some layers for some slots, of which a few rows take part.
-
-    Passed to the layers of `transformers` as their cache. Rows may stand at different positions:
-    `positions` says where the tokens of the current call go. Writes past the last place land in a
-    spare one that is never read.
-    """
-
-    def __init__(self, layers: range, slots: int, heads: int, places: int, width: int) -> None:
-        shape = (len(layers), slots, places + 1, heads, width)
-        self.keys = torch.zeros(shape)  # (layers, slots, places + 1, heads, width)
-        self.values = torch.zeros(shape)
-        self._first = layers.start
-        self._rows: Tensor = torch.empty(0)
-        self._positions: Tensor = torch.empty(0)
-        self._seen = 0
-
-    def take(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Choose rows (B,) and the positions (B, T) of the tokens that come next.
-
-        Returns the attention mask (B, 1, T, places seen): a token sees all places up to its own.
-        """
-        spare = self.keys.shape[2] - 1
-        self._rows, self._positions = rows, positions.clamp(max=spare)
-        self._seen = min(int(positions.max()) + 1, spare)
-        seen = torch.arange(self._seen)
-        return (seen <= positions[..., None])[:, None]  # (B, 1, T, seen)
-
-    def update(
-        self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
-        """Store (B, heads, T, width) of one layer; return all that its rows hold so far."""
-        index = layer - self._first
-        place = (self._rows[:, None], self._positions)
-        self.keys[index][place] = key.transpose(1, 2)
-        self.values[index][place] = value.transpose(1, 2)
-        keys = self.keys[index][self._rows, : self._seen]  # (B, seen, heads, width)
-        values = self.values[index][self._rows, : self._seen]
-        return keys.transpose(1, 2), values.transpose(1, 2)
 
 
 class Backbone(nn.Module):
@@ -137,15 +96,12 @@ class Backbone(nn.Module):
         index: int,
         hidden: Tensor,  # (B, T, D)
         rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None = None,  # (B, 1, T, S) bool; None: causal over the sequence itself
-        cache: KeyValueCache | None = None,
-        packing: Packing | None = None,  # of a (1, P, D)
+        packing: Packing | Attend | None = None,  # of a (1, P, D); none: causal in each row
     ) -> Tensor:
         """One decoder layer: (B, T, D) → (B, T, D)."""
         output = self.transformer.layers[index](
             hidden.to(self.dtype),
-            attention_mask=mask,
-            past_key_values=cache,
+            attention_mask=None,
             position_embeddings=rotary,
             packing=packing,
         )
@@ -156,8 +112,6 @@ class Backbone(nn.Module):
         self,
         tokens: Tensor,
         positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
         packing: Packing | None = None,
     ) -> Tensor:
         """The layers below the memory: (B, T) ids → (B, T, D); packed (1, P) ids → (1, P, D)."""
@@ -166,7 +120,7 @@ class Backbone(nn.Module):
             positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
         rotary = self.rotary(hidden, positions)
         for index in self.below:
-            hidden = self.layer(index, hidden, rotary, mask, cache, packing)
+            hidden = self.layer(index, hidden, rotary, packing)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:

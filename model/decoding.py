@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.choosing import GREEDY, Sampling, choose, restrict, token_trie
-from model.decoder_layer import JoinedLayer, rotary_table
+from model.decoder_layer import JoinedRead, Layer, make_layers, rotary_table
 from model.errors import ModelError
 from model.procedure_lm import ProcedureLM
 from model.slot_cache import SlotCache
 
 LONGEST_ACTION = 16
 """Tokens after which an action that has not ended is cut."""
+
+KEPT_WHILE_LIVE = 0.8
+"""Rows whose answers have ended are dropped once no more than this share goes on: dropping copies
+what the others read."""
+
+FEW_PLACES = 6
+"""Up to so many, written-out attention of single tokens is faster than torch's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +52,28 @@ class DecodingEngine:
     def __init__(self, model: ProcedureLM, slots: int, max_tokens: int) -> None:
         self.model = model.eval()
         self.max_tokens = max_tokens
-        backbone = model.backbone
-        like = backbone.embed(torch.zeros(1, 1, dtype=torch.long))  # (1, 1, D)
-        self._layers = [JoinedLayer(layer) for layer in backbone.transformer.layers]
-        cosine, sine = backbone.rotary(like, torch.arange(max(max_tokens, LONGEST_ACTION))[None])
-        self._rotary = rotary_table(cosine[0], sine[0])
-        heads, width = backbone.heads, backbone.head_width
-        self._below = SlotCache(len(backbone.below), slots, max_tokens, heads, width, like)
-        D_m = model.config.memory.width
-        self._memory_keys = like.new_zeros(slots, max_tokens, D_m)
-        self._memory_values = like.new_zeros(slots, max_tokens, D_m)
+        backbone, D_m = model.backbone, model.config.memory.width
+        device = model.book.codes.device
+        self._layers = make_layers(backbone)
+        self._table = backbone.embed(torch.arange(len(model.tokenizer), device=device))  # (V, D)
+        places = torch.arange(max(max_tokens, LONGEST_ACTION), device=device)
+        cosine, sine = backbone.rotary(self._table, places[None])
+        self._rotary = rotary_table(cosine[0], sine[0])  # (places, 1, width / 2) complex
+        self._below = SlotCache(
+            len(backbone.below),
+            slots,
+            max_tokens,
+            backbone.key_value_heads,
+            backbone.head_width,
+            self._table.to(backbone.dtype),
+        )
+        self._memory_keys = self._table.new_zeros(slots, max_tokens, D_m)
+        self._memory_values = torch.zeros_like(self._memory_keys)
         self._lengths = [0] * slots  # tokens that the caches hold
         self._waiting: list[list[int]] = [[] for _ in range(slots)]  # tokens still to be fed
-        self._above = _AnswerCache(model, slots, like)
+        self._above = _Answers(
+            model, self._layers[len(backbone.below) :], self._table, self._rotary
+        )
 
     def enter(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         """Start new episodes in these slots; prompts end before the first `<act>`."""
@@ -103,16 +120,15 @@ class DecodingEngine:
         """Feed what waits, and `<act>`; the hidden states (B, D) of `<act>`."""
         fed = [[*self._waiting[slot], self.model.tokenizer.act] for slot in slots]
         starts = [self._lengths[slot] for slot in slots]
-        for slot, start, tokens in zip(slots, starts, fed, strict=True):
+        for start, tokens in zip(starts, fed, strict=True):
             self._check_length(start + len(tokens))
         growth = self._below.grow(slots, starts, [len(tokens) for tokens in fed])
         packed = torch.tensor([token for tokens in fed for token in tokens])  # (P,)
-        hidden = self.model.backbone.embed(packed.to(growth.places.device))  # (P, D)
-        rotary = (self._rotary[0][growth.positions], self._rotary[1][growth.positions])
+        hidden = functional.embedding(packed.to(self._table.device), self._table)  # (P, D)
+        rotary = self._rotary.index_select(0, growth.positions)
         for index in self.model.backbone.below:
-            hidden = self._layers[index](
-                hidden, rotary, lambda q, k, v, at=index: self._below.attend(at, growth, q, k, v)
-            )
+            attend = partial(self._below.attend, index, growth)
+            hidden = self._layers[index](hidden, rotary, attend)
         keys, values = self.model.memory_write.keys_values(hidden)  # (P, D_m)
         self._memory_keys.view(-1, keys.shape[1]).index_copy_(0, growth.places, keys)
         self._memory_values.view(-1, keys.shape[1]).index_copy_(0, growth.places, values)
@@ -149,14 +165,129 @@ class DecodingEngine:
                 procedures = torch.cat([procedures, contrast[contrasted]])
         nodes = None if allowed is None else [token_trie(answers, end) for answers in allowed]
         answers: list[list[int]] = [[] for _ in range(B)]
+        ended = [False] * B
         running = list(range(B))  # decisions whose answers have rows above, in this order
         self._above.start(procedures)
-        tokens = torch.full((B + len(contrasted),), self.model.tokenizer.act)
+        against = contrasted  # the row of R⁺ that each row of R⁻ belongs to
+        tokens = torch.full((len(procedures),), self.model.tokenizer.act, device=procedures.device)
         for _ in range(LONGEST_ACTION):
-            scores = self._above.step(tokens)  # (rows, V)
+            scores = self._above.step(tokens)  # (R⁺ rows, then R⁻ rows; V)
             positive = scores[: len(running)]
             if nodes is not None:
                 positive = restrict(positive, [nodes[decision] for decision in running])
-            if contrasted:
-                ...
+            if against:
+                negative = scores[len(running) :]
+                positive[against] = contrastive_scores(positive[against], negative, alpha, gamma)
+            tokens = self._choose(positive, running, sampling)
+            live = []
+            for row, token in enumerate(tokens.tolist()):
+                decision = running[row]
+                if token == end or ended[decision]:
+                    ended[decision] = True
+                    continue
+                live.append(row)
+                answers[decision].append(token)
+                if nodes is not None:
+                    nodes[decision] = nodes[decision][token]
+            if not live:
+                break
+            if len(live) <= KEPT_WHILE_LIVE * len(running):
+                tokens, running, against = self._drop_ended(tokens, running, against, live)
+            if against:
+                tokens = torch.cat([tokens, tokens[against]])
         return answers
+
+    def _choose(self, scores: Tensor, running: Sequence[int], sampling: Sampling) -> Tensor:
+        """The next token of each of the `running` decisions, from scores (rows, V)."""
+        del running
+        return choose(scores, sampling)
+
+    def _drop_ended(
+        self, tokens: Tensor, running: list[int], against: list[int], live: list[int]
+    ) -> tuple[Tensor, list[int], list[int]]:
+        """Go on with the live rows only."""
+        place = {row: new for new, row in enumerate(live)}
+        kept = [number for number, row in enumerate(against) if row in place]
+        self._above.keep([*live, *(len(running) + number for number in kept)])
+        running = [running[row] for row in live]
+        return tokens[live], running, [place[against[number]] for number in kept]
+
+
+def contrastive_scores(positive: Tensor, negative: Tensor, alpha: float, gamma: float) -> Tensor:
+    """(1+α)·log p⁺ - α·log p⁻ where p⁺ ≥ γ·max p⁺, else -∞; all (B, V) (arXiv:2210.15097).
+
+    Logits will do for log-probabilities: each row is then right up to a constant.
+    """
+    plausible = positive >= positive.amax(-1, keepdim=True) + float(np.log(max(gamma, 1e-30)))
+    scores = (1 + alpha) * positive - alpha * negative
+    return scores.masked_fill(~plausible, float("-inf"))
+
+
+class _Answers:
+    """The layers above the memory, one token of each of S answers at a time."""
+
+    def __init__(
+        self, model: ProcedureLM, layers: Sequence[Layer], table: Tensor, rotary: Tensor
+    ) -> None:
+        self._model = model
+        self._table = table
+        self._layers = layers
+        self._rotary = rotary
+        self._reads = [JoinedRead(read) for read in model.reads]
+        self._read: list[tuple[Tensor, Tensor]] = []
+        self._keys = self._values = torch.empty(0)
+        self._rows = self._position = 0
+
+    def start(self, procedures: Tensor) -> None:
+        """New answers for procedures (S, n, d)."""
+        self._read = [read.keys_values(procedures) for read in self._reads]
+        self._rows, self._position = len(procedures), 0
+        if self._keys.numel() == 0 or self._keys.shape[1] < self._rows:
+            backbone = self._model.backbone
+            self._keys = torch.zeros(
+                len(self._layers),
+                self._rows,
+                backbone.key_value_heads,
+                LONGEST_ACTION,
+                backbone.head_width,
+                dtype=backbone.dtype,
+                device=procedures.device,
+            )
+            self._values = torch.zeros_like(self._keys)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the answers."""
+        index = torch.tensor(rows, device=self._keys.device)
+        self._read = [(keys[index], values[index]) for keys, values in self._read]
+        for cache in (self._keys, self._values):
+            cache[:, : len(rows), :, : self._position] = cache[:, index, :, : self._position]
+        self._rows = len(rows)
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Logits (S, V) of the next token after (S,)."""
+        hidden = functional.embedding(tokens, self._table)  # (S, D)
+        rotary = self._rotary[self._position : self._position + 1]
+        for index, read in enumerate(self._reads):
+            hidden = read(hidden, *self._read[index])
+            hidden = self._layers[index](hidden, rotary, partial(self._attend, index))
+        self._position += 1
+        return self._model.backbone.logits(hidden)
+
+    def _attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """All answers stand at the same position, so that no mask is needed."""
+        S, H, _ = query.shape
+        keys, values = self._keys[layer, :S], self._values[layer, :S]
+        keys[:, :, self._position], values[:, :, self._position] = key, value
+        if self._position == 0:  # a lone token sees itself
+            return value if key.shape[1] == H else value.repeat_interleave(H // key.shape[1], 1)
+        seen = self._position + 1
+        if seen <= FEW_PLACES and key.shape[1] == H:
+            products = (query[:, :, None] * keys[:, :, :seen]).sum(-1, keepdim=True)
+            weights = torch.softmax(products * query.shape[-1] ** -0.5, 2)  # (S, H, seen, 1)
+            return (weights * values[:, :, :seen]).sum(2)
+        return functional.scaled_dot_product_attention(
+            query[:, :, None],
+            keys[:, :, :seen],
+            values[:, :, :seen],
+            enable_gqa=key.shape[1] != H,
+        )[:, :, 0]
