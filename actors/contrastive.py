@@ -48,13 +48,20 @@ def reconstruct(
     code_vectors: (K, d). Returns ((B, n, d), (B,) bool: whether the bank had anything to say).
     Where it had nothing, the row is `own` itself, unchanged bit for bit.
     """
+    counts = [len(near.similarities) for near in neighbours]
+    found = torch.tensor(counts) > 0
+    rows = [row for row, count in enumerate(counts) if count]
+    if not rows:
+        return own.clone(), found
+    k, n = max(counts), own.shape[1]
+    weights = np.zeros((len(rows), k), dtype=np.float32)
+    codes = np.zeros((len(rows), k, n), dtype=np.int64)
+    for place, row in enumerate(rows):
+        near = neighbours[row]
+        weights[place, : counts[row]] = mixture_weights(near.similarities, temperature)
+        codes[place, : counts[row]] = near.codes
+    procedures = code_vectors.to(own.dtype)[torch.from_numpy(codes)]  # (rows, k, n, d)
+    mixture = torch.from_numpy(weights).to(own.dtype)[:, None] @ procedures.flatten(2)
     mixed = own.clone()
-    found = torch.zeros(own.shape[0], dtype=torch.bool)
-    for row, near in enumerate(neighbours):
-        if len(near.similarities) == 0:
-            continue
-        found[row] = True
-        weights = torch.from_numpy(mixture_weights(near.similarities, temperature))
-        procedures = code_vectors[torch.from_numpy(near.codes.astype(np.int64))]  # (m, n, d)
-        mixed[row] = torch.einsum("m,mnd->nd", weights.to(own.dtype), procedures.to(own.dtype))
+    mixed[rows] = mixture.view(-1, *own.shape[1:])
     return mixed, found

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from actors.errors import ActingError
 from actors.policy import Policy
 from actors.records import Assignment, Shuffle, StageTimes
-from model.tokenizer import WordTokenizer
+from model.tokenizer import Tokenizer
 from shared_memory.records import Decision
 from tasks.naming import Naming
 from tasks.rendering import Rendering
@@ -74,7 +74,7 @@ class Rollout:
     def __init__(
         self,
         rendering: Rendering,
-        tokenizer: WordTokenizer,
+        tokenizer: Tokenizer,
         make_simulator: MakeSimulator,
         step_limit: int,
         seed: int,
@@ -194,18 +194,19 @@ class Rollout:
             episode.steps += accepted
             episode.hits_success += choice.hit_success
             episode.hits_failure += choice.hit_failure
-            observation = self.rendering.observation(before, simulator.atoms, episode.naming)
-            grown = [
-                self.tokenizer.act,
-                *choice.action_tokens,
-                self.tokenizer.end,
-                *self.tokenizer.encode(observation),
-            ]
-            episode.tokens.extend(grown)
+            observation = self.rendering.observation(before, simulator, episode.naming)
+            seen = self.tokenizer.encode(observation)
+            answer = [self.tokenizer.act, *choice.action_tokens, self.tokenizer.end]
+            if self.tokenizer.begin in seen:  # the text begins anew
+                episode.tokens = seen
+                grown = seen
+            else:
+                episode.tokens.extend([*answer, *seen])
+                grown = [*answer[1:], *seen]
             ending = self._ending(episode, action, accepted, policy.model.config.max_tokens)
             if ending is None:
                 going.append(slot)
-                growth.append(grown[1:])
+                growth.append(grown)
             else:
                 ended.append(self._end(episode, ending))
                 del running[slot]

@@ -147,6 +147,7 @@ class ActorService:
             version, payload = self._weights.fetch()
             model, _ = from_bytes(payload)
             model.eval()
+            self._rollout.tokenizer = model.tokenizer
             self._policy = Policy(
                 model, version, self._acting, self._replica, self._max_version_lag
             )

@@ -22,6 +22,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "actor decisions/s against a plain loop over `generate`, same model and simulators",
         "cluster.bench_acting:bench_acting",
     ),
+    "decode": (
+        "decisions/s of the decoding engine against `generate`, one by one and batched; contrast",
+        "cluster.bench_decode:bench_decode",
+    ),
 }
 
 

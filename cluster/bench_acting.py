@@ -215,6 +215,6 @@ def _plain_rate(
             before = running.simulator.atoms
             if action is not None:
                 running.simulator.step(action)
-            rollout.rendering.observation(before, running.simulator.atoms, running.naming)
+            rollout.rendering.observation(before, running.simulator, running.naming)
             decisions += 1
     return decisions / (time.perf_counter() - began)

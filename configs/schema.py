@@ -7,9 +7,10 @@ values. Every part of the system receives only its own section. Symbols are thos
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -65,8 +66,10 @@ class StreamConfig(Section):
 class RenderingConfig(Section):
     """How a task becomes text for the small LM."""
 
-    observation: Literal["none", "changes", "state"] = Field(
-        "none", description="What follows an action: nothing, the changed atoms, or the state."
+    observation: Literal["none", "changes", "state", "prompt"] = Field(
+        "none",
+        description="What follows an action: nothing, the changed atoms, the state, or the prompt "
+        "anew with the present state, all before it forgotten.",
     )
     static_atoms: bool = Field(False, description="Also show atoms that no action can change.")
     random_names: bool = Field(True, description="Draw objects' names anew for every task.")
@@ -98,8 +101,22 @@ class BookConfig(Section):
 
 
 class ModelConfig(Section):
-    """The small LM: a `transformers` decoder with working memory and procedure-book."""
+    """The small LM: a `transformers` decoder with working memory and procedure-book.
 
+    With `pretrained`, layers, width, heads and feed_forward are the pretrained model's own.
+    """
+
+    pretrained: str | None = Field(
+        None,
+        description="Name (Qwen/Qwen2.5-0.5B) or folder of a causal LM; none learns from nothing.",
+    )
+    tuning: Literal["frozen", "lora", "full"] = Field(
+        "lora", description="How a pretrained model learns; memory and book always do."
+    )
+    lora_rank: Positive = 16
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="Of a pretrained model's weights; all others are float32."
+    )
     architecture: Literal["llama", "qwen2"] = "llama"
     layers: Annotated[int, Field(ge=2)] = 4
     width: Positive = 128
@@ -112,6 +129,14 @@ class ModelConfig(Section):
     memory: MemoryConfig = MemoryConfig()
     book: BookConfig = BookConfig()
 
+    @field_validator("pretrained")
+    @classmethod
+    def _folder_from_anywhere(cls, name: str | None) -> str | None:
+        """A folder by its absolute path: actors and learner run in other folders."""
+        if name is None or not (name.startswith(("/", ".", "~")) or Path(name).is_dir()):
+            return name
+        return str(Path(name).expanduser().resolve())
+
     @model_validator(mode="after")
     def _shapes_fit(self) -> ModelConfig:
         if self.memory.slots * self.memory.width % self.book.width:
@@ -119,13 +144,27 @@ class ModelConfig(Section):
                 f"memory.slots x memory.width = {self.memory.slots * self.memory.width} must be a "
                 f"multiple of book.width = {self.book.width}: memory is cut into chunks of it"
             )
+        if self.memory.width % self.memory.heads:
+            raise ValueError("memory.width must be a multiple of memory.heads")
+        if self.pretrained is not None:
+            if self.positions == "atoms":
+                raise ValueError(
+                    "positions = atoms is for models that learn from nothing: a pretrained one "
+                    "reads words (leave positions out)"
+                )
+            return self  # its own shapes are known once it is read
+        if self.dtype != "float32":
+            raise ValueError(
+                f"dtype = {self.dtype} is for a pretrained model: learning from nothing needs "
+                "float32 weights"
+            )
         if self.memory.layer >= self.layers:
             raise ValueError(
                 f"memory.layer = {self.memory.layer} leaves no layer above the memory: "
                 f"it must be less than layers = {self.layers}"
             )
-        if self.width % self.heads or self.memory.width % self.memory.heads:
-            raise ValueError("width must be a multiple of heads (model and memory)")
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} must be a multiple of heads = {self.heads}")
         return self
 
 
@@ -185,6 +224,9 @@ class DistillationConfig(Section):
 
     optimiser: Literal["adamw", "muon"] = "adamw"
     batch_traces: Positive = 64
+    decisions: Annotated[int, Field(ge=0)] = Field(
+        0, description="Decisions of a trace, drawn at random, that a step learns; 0: all."
+    )
     replay: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.5,
         description="Share of a batch drawn from the reservoir; below 1, or nothing is learned.",

@@ -67,14 +67,16 @@ class Distiller:
         self.model = model
         self.config = config
         self.steps = 0
-        self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711, *([peer_rank()] if peer_rank() else [])]))
+        self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711, peer_rank()]))
         model.book.generator.manual_seed(seed)
-        self._identity = np.arange(len(model.tokenizer))
-        encode = model.tokenizer.encode
-        self._groups = [np.array(encode(" ".join(group))) for group in model.interchangeable]
+        self._groups = [np.array(group) for group in model.interchangeable]
         self._optimisers = _optimisers(model, config)
-        self._weights = dict(model.named_parameters())
-        self._averages = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self._weights = {
+            name: weight for name, weight in model.named_parameters() if weight.requires_grad
+        }
+        self._averages = {  # in float32: small steps would be lost in bfloat16
+            name: weight.detach().float().clone() for name, weight in self._weights.items()
+        }
 
     @property
     def averages(self) -> Mapping[str, Tensor]:
@@ -128,12 +130,21 @@ class Distiller:
                 trace.prompt,
                 trace.observations,
                 trace.actions,
+                self._renaming() if self.config.rename else {},
             )
             for trace in traces
         ]
-        if self.config.rename:
-            encoded = [self._renamed(trace) for trace in encoded]
-        return collate(encoded, self.model.tokenizer.joins)
+        if self.config.decisions:
+            encoded = [self._some_decisions(trace) for trace in encoded]
+        return collate(encoded, self.model.tokenizer)
+
+    def _some_decisions(self, trace: EncodedTrace) -> EncodedTrace:
+        """The trace with at most `decisions` of its decisions, drawn at random."""
+        count = len(trace.decisions)
+        if count <= self.config.decisions:
+            return trace
+        kept = np.sort(self._random.choice(count, self.config.decisions, replace=False))
+        return trace.keep([int(number) for number in kept], self.model.tokenizer.begin)
 
     def state(self) -> bytes:
         """Optimisers, step counter and random streams, as a safetensors payload."""
@@ -186,34 +197,35 @@ class Distiller:
         """Follow the weights; at first quickly, so that the untrained ones are soon forgotten."""
         decay = min(self.config.averaging, (1 + self.steps) / (10 + self.steps))
         for name, weight in self._weights.items():
-            self._averages[name].lerp_(weight, 1 - decay)
+            self._averages[name].lerp_(weight.float(), 1 - decay)
 
     @staticmethod
     def _weight(batch: TraceBatch) -> float:
         """What this process's mean over answer tokens counts in the mean over all processes'."""
         if peer_count() == 1:
             return 1.0
-        mine = batch.mask.sum()
-        (all_,) = sum_over_peers(mine)
-        return float(mine / all_)
+        mine = batch.mask.sum().float()
+        (total,) = sum_over_peers(mine)
+        return float(mine / total)
 
     def _share_gradients(self) -> None:
         """Sum the gradients of all processes."""
         if peer_count() == 1:
             return
-        weights = list(self._weights.values())
-        for weight in weights:
+        gradients = []
+        for weight in self._weights.values():
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+            gradients.append(weight.grad)
         for gradient, total in zip(gradients, sum_over_peers(*gradients), strict=True):
             gradient.copy_(total)
 
-    def _renamed(self, trace: EncodedTrace) -> EncodedTrace:
-        renaming = self._identity.copy()
+    def _renaming(self) -> dict[str, str]:
+        """A permutation of every group of interchangeable names."""
+        renaming: dict[str, str] = {}
         for group in self._groups:
-            renaming[group] = self._random.permutation(group)
-        return EncodedTrace(tuple(renaming[list(trace.tokens)].tolist()), trace.decisions)
+            renaming |= zip(group.tolist(), self._random.permutation(group).tolist(), strict=True)
+        return renaming
 
     def _rate(self) -> float:
         """Linear warm-up, a plateau, then linear decay to `LAST_RATE` of it, which then stays.
@@ -230,7 +242,9 @@ def _optimisers(model: ProcedureLM, config: DistillationConfig) -> list[torch.op
     """Muon for the layers' matrices (if chosen), AdamW for all else."""
     matrices = list(_matrices(model)) if config.optimiser == "muon" else []
     chosen = {id(weight) for weight in matrices}
-    others = [weight for weight in model.parameters() if id(weight) not in chosen]
+    others = [
+        weight for weight in model.parameters() if weight.requires_grad and id(weight) not in chosen
+    ]
     rate, decay = config.learning_rate, config.weight_decay
     made: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.95), weight_decay=decay)
@@ -243,8 +257,7 @@ def _optimisers(model: ProcedureLM, config: DistillationConfig) -> list[torch.op
 def _matrices(model: ProcedureLM) -> Iterator[Tensor]:
     """Weights of linear maps: embeddings, M₀ and biases of slots are tables, not maps."""
     for module in model.modules():
-        if isinstance(module, torch.nn.Linear):
+        if isinstance(module, torch.nn.Linear) and module.weight.requires_grad:
             yield module.weight
-    roles = model.backbone.roles
-    if roles is not None:
-        yield roles
+    if model.backbone.roles is not None:
+        yield model.backbone.roles

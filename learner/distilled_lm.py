@@ -31,7 +31,9 @@ class DistilledLM:
         self, model: ModelConfig, rendering: Rendering, distillation: DistillationConfig, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        self.model = ProcedureLM(model, rendering.vocabulary, rendering.interchangeable)
+        self.model = ProcedureLM(
+            model, rendering.vocabulary, rendering.interchangeable, rendering.names
+        )
         self.distiller = Distiller(self.model, distillation, seed)
         self._window: list[StepStatistics] = []
 

@@ -2,7 +2,7 @@
 
 Where the reachable states are few, all of them are generated, their distances to the goal are
 computed backward, and the plan takes at every state the first of the optimal actions in the order
-of (action's name, order in which its objects appear in the prompt): a canonical optimal plan, so
+of (action's name, order in which its objects appear in the text): a canonical optimal plan, so
 that the LM is not asked to learn how a planner breaks ties **(ours)**. Else A* with the
 FF heuristic, which is not admissible: such plans are short but not proven optimal, and
 `PlanOutcome.optimal` says so. Every action costs one (SPL counts steps).
@@ -13,7 +13,7 @@ A planner says nothing about whether the simulator agrees: `learner.traces` vali
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -28,6 +28,9 @@ from tasks.silence import silent_stdout
 from tasks.task import Action, Task
 
 PlanStatus = Literal["solved", "unsolvable", "timeout", "out_of_memory", "error"]
+ObjectOrder = Callable[[Sequence[Action]], Sequence[str]]
+"""(actions so far) → the objects' names in the order that breaks ties for the next one."""
+
 PlannerName = Literal["mimir-astar", "mimir-gbfs"]
 
 _STATUS: dict[str, PlanStatus] = {
@@ -75,8 +78,8 @@ class Planner(Protocol):
     def name(self) -> str:
         """The name that statistics and traces carry, e.g. "mimir-astar"."""
 
-    def plan(self, task: Task, limits: PlanLimits, objects: Sequence[str] = ()) -> PlanOutcome:
-        """Plan. `objects` is the order of the objects' names that breaks ties."""
+    def plan(self, task: Task, limits: PlanLimits, order: ObjectOrder | None = None) -> PlanOutcome:
+        """Plan; `order` breaks ties."""
 
 
 class MimirPlanner:
@@ -104,12 +107,12 @@ class MimirPlanner:
         """The planner's name as configured."""
         return self._planner
 
-    def plan(self, task: Task, limits: PlanLimits, objects: Sequence[str] = ()) -> PlanOutcome:
+    def plan(self, task: Task, limits: PlanLimits, order: ObjectOrder | None = None) -> PlanOutcome:
         """Plan in at most about `limits.seconds`; never raises for what a task does to it."""
         began = time.perf_counter()
         try:
             with silent_stdout():
-                status, plan, optimal, reason = self._search(task, limits, objects)
+                status, plan, optimal, reason = self._search(task, limits, order)
         except MemoryError:
             status, plan, optimal, reason = "out_of_memory", (), False, ""
         except (RuntimeError, TaskError) as error:
@@ -118,14 +121,11 @@ class MimirPlanner:
         return PlanOutcome(status, plan, optimal, time.perf_counter() - began, reason)
 
     def _search(
-        self, task: Task, limits: PlanLimits, objects: Sequence[str]
+        self, task: Task, limits: PlanLimits, order: ObjectOrder | None
     ) -> tuple[PlanStatus, tuple[Action, ...], bool, str]:
         began = time.perf_counter()
         problem = pymimir.Problem(self._domain, task.problem, "grounded")
         if self._canonical:
-            order = {name: rank for rank, name in enumerate(objects)}
-            for item in problem.get_objects():
-                order.setdefault(item.get_name(), len(order))
             found = self._canonical_plan(problem, limits, order)
             if found is not None:
                 return *found, found[0] == "solved", ""
@@ -144,7 +144,7 @@ class MimirPlanner:
         return status, tuple(self._action(step) for step in steps), False, ""
 
     def _canonical_plan(
-        self, problem: pymimir.Problem, limits: PlanLimits, order: dict[str, int]
+        self, problem: pymimir.Problem, limits: PlanLimits, order: ObjectOrder | None
     ) -> tuple[PlanStatus, tuple[Action, ...]] | None:
         """The canonical plan, or None where there are too many states."""
         options = StateSpaceOptions()
@@ -159,6 +159,7 @@ class MimirPlanner:
         if sampler.is_dead_end_state(state):
             return "unsolvable", ()
         plan: list[Action] = []
+        names = [item.get_name() for item in problem.get_objects()]
         for distance in range(sampler.get_steps_to_goal(state), 0, -1):
             candidates = [
                 (self._action(pymimir.GroundAction(action, problem)), successor)
@@ -166,9 +167,10 @@ class MimirPlanner:
                 if not sampler.is_dead_end_state(successor)
                 and sampler.get_steps_to_goal(successor) == distance - 1
             ]
-            action, state = min(
-                candidates, key=lambda pair: (pair[0][0], [order[name] for name in pair[0][1:]])
-            )
+            shown = [*(order(plan) if order else ()), *names]
+            rank = {name: number for number, name in reversed(list(enumerate(shown)))}
+            places = [(a[0], [rank[name] for name in a[1:]]) for a, _ in candidates]
+            action, state = candidates[places.index(min(places))]
             plan.append(action)
         return "solved", tuple(plan)
 

@@ -13,7 +13,7 @@ from learner.planners import PlanLimits, Planner, PlanOutcome
 from shared_memory.records import PlanRequest, Trace
 from tasks.naming import Naming
 from tasks.rendering import Rendering
-from tasks.task import Simulator, Task
+from tasks.task import Action, Simulator, Task
 
 
 def task_of(request: PlanRequest) -> Task:
@@ -50,7 +50,19 @@ def teach(
     naming = rendering.naming(simulator, naming_seed(task.digest))
     prompt = rendering.prompt(simulator, naming)
     order = objects_in_order(simulator, naming, prompt)
-    outcome = planner.plan(task, limits, order)
+    anew = rendering.config.observation == "prompt"
+
+    def present_order(actions: Sequence[Action]) -> Sequence[str]:
+        """The order in the text that the next action is chosen from."""
+        if not anew:
+            return order
+        if actions:
+            simulator.step(actions[-1])
+        return objects_in_order(simulator, naming, rendering.prompt(simulator, naming))
+
+    outcome = planner.plan(task, limits, present_order)
+    if anew:
+        simulator.reset(task)
     if outcome.status != "solved":
         return outcome, None
     observations = [""]
@@ -60,7 +72,7 @@ def teach(
         if not simulator.step(action):
             return _refuted(outcome, f"action {number} ({' '.join(action)}) is refused", task), None
         actions.append(rendering.action(action, naming))
-        observations.append(rendering.observation(before, simulator.atoms, naming))
+        observations.append(rendering.observation(before, simulator, naming))
     if not simulator.solved:
         return _refuted(outcome, "the goal does not hold at the plan's end", task), None
     if not actions:

@@ -4,8 +4,8 @@ from model.batches import EncodedTrace, TraceBatch, collate
 from model.decoding import DecodingEngine, Reading
 from model.errors import ModelError
 from model.procedure_lm import Losses, ProcedureLM
-from model.saving import from_bytes, load, save, to_bytes
-from model.tokenizer import WordTokenizer
+from model.saving import from_bytes, from_pretrained, save_pretrained, to_bytes
+from model.tokenizer import SubwordTokenizer, Tokenizer, WordTokenizer
 
 __all__ = [
     "DecodingEngine",
@@ -14,11 +14,13 @@ __all__ = [
     "ModelError",
     "ProcedureLM",
     "Reading",
+    "SubwordTokenizer",
+    "Tokenizer",
     "TraceBatch",
     "WordTokenizer",
     "collate",
     "from_bytes",
-    "load",
-    "save",
+    "from_pretrained",
+    "save_pretrained",
     "to_bytes",
 ]

@@ -15,7 +15,9 @@ from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model
 
 from configs.schema import ModelConfig
 from model.batches import Words
-from model.packing import PACKED_ATTENTION, Packing
+from model.packing import PACKED_ATTENTION, Attend, Packing
+from model.pretrained import build
+from model.tokenizer import SubwordTokenizer, Tokenizer
 
 ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "llama": (LlamaConfig, LlamaModel),
@@ -27,52 +29,33 @@ MOST_JOINED = 7
 """Words after a position's first that have a role of their own."""
 
 
-class KeyValueCache:
-    """Static keys and values of some layers for some slots, of which a few rows take part.
+class Backbone(nn.Module):
+    """A decoder made from nothing, with tied embeddings, or a pretrained one.
 
-    Passed to the layers of `transformers` as their cache. Rows may stand at different positions:
-    `positions` says where the tokens of the current call go. Writes past the last place land in a
-    spare one that is never read.
+    Hidden states are float32 between layers, so that memory and book never meet bfloat16; a
+    pretrained model's layers compute in its own type.
     """
 
-    def __init__(self, layers: range, slots: int, heads: int, places: int, width: int) -> None:
-        shape = (len(layers), slots, places + 1, heads, width)
-        self.keys = torch.zeros(shape)  # (layers, slots, places + 1, heads, width)
-        self.values = torch.zeros(shape)
-        self._first = layers.start
-        self._rows: Tensor = torch.empty(0)
-        self._positions: Tensor = torch.empty(0)
-        self._seen = 0
-
-    def take(self, rows: Tensor, positions: Tensor) -> Tensor:
-        """Choose rows (B,) and the positions (B, T) of the tokens that come next.
-
-        Returns the attention mask (B, 1, T, places seen): a token sees all places up to its own.
-        """
-        spare = self.keys.shape[2] - 1
-        self._rows, self._positions = rows, positions.clamp(max=spare)
-        self._seen = min(int(positions.max()) + 1, spare)
-        seen = torch.arange(self._seen)
-        return (seen <= positions[..., None])[:, None]  # (B, 1, T, seen)
-
-    def update(
-        self, key: Tensor, value: Tensor, layer: int, *_: object, **__: object
-    ) -> tuple[Tensor, Tensor]:
-        """Store (B, heads, T, width) of one layer; return all that its rows hold so far."""
-        index = layer - self._first
-        place = (self._rows[:, None], self._positions)
-        self.keys[index][place] = key.transpose(1, 2)
-        self.values[index][place] = value.transpose(1, 2)
-        keys = self.keys[index][self._rows, : self._seen]  # (B, seen, heads, width)
-        values = self.values[index][self._rows, : self._seen]
-        return keys.transpose(1, 2), values.transpose(1, 2)
-
-
-class Backbone(nn.Module):
-    """A randomly initialised decoder with tied embeddings; widths from the configuration."""
-
-    def __init__(self, config: ModelConfig, vocabulary: int) -> None:
+    def __init__(self, config: ModelConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
+        self.digest = ""  # of the pretrained model
+        self.head: nn.Parameter | None = None
+        self.specials: nn.Parameter | None = None
+        self.head_specials: nn.Parameter | None = None
+        self.roles: nn.Parameter | None = None  # (MOST_JOINED, D, D)
+        if isinstance(tokenizer, SubwordTokenizer):
+            self._build_from_pretrained(config, tokenizer)
+        else:
+            self._build_from_nothing(config, len(tokenizer))
+        theirs = self.transformer.config
+        self.below = range(config.memory.layer)
+        self.above = range(config.memory.layer, config.layers)
+        self.heads = theirs.num_attention_heads
+        self.key_value_heads = theirs.num_key_value_heads
+        self.head_width = getattr(theirs, "head_dim", None) or config.width // config.heads
+        self.dtype = self.transformer.norm.weight.dtype
+
+    def _build_from_nothing(self, config: ModelConfig, vocabulary: int) -> None:
         make_config, make_model = ARCHITECTURES[config.architecture]
         self.transformer = make_model(
             make_config(
@@ -88,38 +71,54 @@ class Backbone(nn.Module):
             )
         )
         nn.init.normal_(self.transformer.embed_tokens.weight, std=0.08)
-        self.roles: nn.Parameter | None = None
         if config.positions == "atoms":
             roles = torch.empty(MOST_JOINED, config.width, config.width)
             for role in roles:
                 nn.init.orthogonal_(role)
             self.roles = nn.Parameter(roles)
-        self.below = range(config.memory.layer)
-        self.above = range(config.memory.layer, config.layers)
-        self.heads = config.heads
-        self.head_width = config.width // config.heads
+
+    def _build_from_pretrained(self, config: ModelConfig, tokenizer: SubwordTokenizer) -> None:
+        """Words such as <act> get rows of their own, trained whatever the tuning (ours)."""
+        self.transformer, base = build(config, tokenizer)
+        full = config.tuning == "full"
+        rows, width = base.embeddings.shape
+        table = nn.Embedding(rows, width, _weight=base.embeddings.clone())
+        self.transformer.embed_tokens = table.requires_grad_(full)
+        self.specials = _around(base.specials, base.embeddings)
+        if base.head is not None and base.head_specials is not None:
+            self.head = nn.Parameter(base.head.clone(), requires_grad=full)
+            self.head_specials = _around(base.head_specials, base.head)
+        self.digest = base.digest
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """(B, T) ids → (B, T, D)."""
-        embedded: Tensor = self.transformer.embed_tokens(tokens)
-        return embedded
+        """(B, T) ids → (B, T, D) in float32."""
+        table: Tensor = self.transformer.embed_tokens.weight
+        if self.specials is not None:
+            table = torch.cat([table.float(), self.specials])
+        return functional.embedding(tokens, table)
 
-    def embed_words(self, words: Words) -> Tensor:
+    def embed_words(self, words: Words, table: Tensor | None = None) -> Tensor:
         """(P, D): at each position the sum of its words' embeddings, turned by their roles (ours).
 
-        So an atom is one position: what it says of which objects need not be gathered by attention.
+        So an atom is one position: attention need not gather what is said of which objects.
+        `table` is what `role_table` returned, where weights stay the same.
         """
-        table = self.transformer.embed_tokens.weight  # (V, D)
         if self.roles is None:
-            embedded: Tensor = self.transformer.embed_tokens(words.tokens)
-            return embedded
-        turned = torch.cat([table[None], table @ self.roles])  # (roles, V, D)
-        index = words.roles.clamp(max=MOST_JOINED) * len(table) + words.tokens  # (W,)
-        return functional.embedding_bag(index, turned.flatten(0, 1), words.starts, mode="sum")
+            return self.embed(words.tokens)
+        table = self.role_table() if table is None else table  # (roles, V, D)
+        index = words.roles.clamp(max=MOST_JOINED) * table.shape[1] + words.tokens  # (W,)
+        return functional.embedding_bag(index, table.flatten(0, 1), words.starts, mode="sum")
+
+    def role_table(self) -> Tensor:
+        """Every word's embedding in every role: (1 + MOST_JOINED, V, D), or (1, V, D)."""
+        table: Tensor = self.transformer.embed_tokens.weight
+        if self.roles is None:
+            return self.embed(torch.arange(len(table), device=table.device))[None]
+        return torch.cat([table[None], table @ self.roles])
 
     def rotary(self, hidden: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Rotary position embeddings for positions (B or 1, T)."""
-        cosine, sine = self.transformer.rotary_emb(hidden, positions)
+        cosine, sine = self.transformer.rotary_emb(hidden.to(self.dtype), positions)
         return cosine, sine
 
     def layer(
@@ -127,39 +126,38 @@ class Backbone(nn.Module):
         index: int,
         hidden: Tensor,  # (B, T, D)
         rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None = None,  # (B, 1, T, S) bool; None: causal over the sequence itself
-        cache: KeyValueCache | None = None,
-        packing: Packing | None = None,  # of a (1, P, D)
+        packing: Packing | Attend | None = None,  # of a (1, P, D); none: causal in each row
     ) -> Tensor:
         """One decoder layer: (B, T, D) → (B, T, D)."""
         output = self.transformer.layers[index](
-            hidden,
-            attention_mask=mask,
-            past_key_values=cache,
+            hidden.to(self.dtype),
+            attention_mask=None,
             position_embeddings=rotary,
             packing=packing,
         )
         result: Tensor = output[0] if isinstance(output, tuple) else output
-        return result
+        return result.float()
 
-    def run_below(
-        self,
-        hidden: Tensor,
-        positions: Tensor | None = None,
-        mask: Tensor | None = None,
-        cache: KeyValueCache | None = None,
-        packing: Packing | None = None,
-    ) -> Tensor:
-        """The layers below the memory: embedded (B, T, D), or packed (1, P, D) → the same shape."""
-        if positions is None:
-            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
-        rotary = self.rotary(hidden, positions)
+    def run_below(self, embedded: Tensor, positions: Tensor, packing: Packing) -> Tensor:
+        """The layers below the memory, on packed sequences: (P, D) → (P, D)."""
+        hidden = embedded[None]
+        rotary = self.rotary(hidden, positions[None])
         for index in self.below:
-            hidden = self.layer(index, hidden, rotary, mask, cache, packing)
-        return hidden
+            hidden = self.layer(index, hidden, rotary, packing)
+        return hidden[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(…, D) → (…, V), with the embedding's own weights."""
+        """(…, D) → (…, V) in float32; with the embeddings' own weights where they are tied."""
         normed = self.transformer.norm(hidden)
-        scores: Tensor = normed @ self.transformer.embed_tokens.weight.T
+        rows = self.transformer.embed_tokens.weight if self.head is None else self.head
+        special = self.specials if self.head is None else self.head_specials
+        if special is not None:
+            rows = torch.cat([rows.float(), special])
+        scores: Tensor = normed @ rows.T
         return scores
+
+
+def _around(rows: Tensor, table: Tensor) -> nn.Parameter:
+    """Trainable rows near the given ones, apart by a tenth of the table's spread."""
+    apart = torch.randn_like(rows) * (0.1 * table.float().std())
+    return nn.Parameter(rows + apart)

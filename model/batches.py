@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.errors import ModelError
 from model.packing import Packing
-from model.tokenizer import WordTokenizer
+from model.tokenizer import NO_RENAMING, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +26,42 @@ class EncodedTrace:
     @classmethod
     def encode(
         cls,
-        tokenizer: WordTokenizer,
+        tokenizer: Tokenizer,
         prompt: str,
         observations: Sequence[str],
         actions: Sequence[str],
+        renaming: Mapping[str, str] = NO_RENAMING,
     ) -> EncodedTrace:
-        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`."""
-        tokens = tokenizer.encode(prompt)
+        """Prompt, then for each decision: observation, `<act>`, the action's words, `<end>`.
+
+        `renaming` exchanges words first.
+        """
+        tokens = tokenizer.encode(prompt, renaming)
         decisions = []
         for observation, action in zip(observations, actions, strict=True):
-            tokens += tokenizer.encode(observation)
-            answer = [*tokenizer.encode(action), tokenizer.end]
+            tokens += tokenizer.encode(observation, renaming)
+            answer = [*tokenizer.encode(action, renaming), tokenizer.end]
             decisions.append((len(tokens), len(answer)))
             tokens += [tokenizer.act, *answer]
         return cls(tuple(tokens), tuple(decisions))
+
+    def keep(self, decisions: Sequence[int], begin: int) -> EncodedTrace:
+        """The trace with some of its decisions, by number and in order.
+
+        Texts that begin anew (at token `begin`) and serve no decision that is kept are left out.
+        """
+        starts = [place for place, token in enumerate(self.tokens) if token == begin]
+        if not starts or starts[0] != 0:
+            starts.insert(0, 0)
+        tokens: list[int] = []
+        kept: list[tuple[int, int]] = []
+        wanted = [self.decisions[number] for number in decisions]
+        for start, stop in zip(starts, [*starts[1:], len(self.tokens)]):
+            here = [(place, length) for place, length in wanted if start <= place < stop]
+            kept += [(place - start + len(tokens), length) for place, length in here]
+            if here:
+                tokens += self.tokens[start:stop]
+        return EncodedTrace(tuple(tokens), tuple(kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +71,43 @@ class Words:
     tokens: Tensor  # (W,) int64
     roles: Tensor  # (W,) 0 for a position's first word, 1 for the next …
     starts: Tensor  # (P,) where each position's words begin
+    position: Tensor  # (W,) which of the P positions a word stands at
 
     @classmethod
-    def join(cls, tokens: Tensor, joins: Tensor, first: Tensor) -> Words:
-        """Words (W,) of which `joins` (V,) join what stands before, but never at places `first`."""
-        heads = ~joins[tokens]  # (W,)
+    def join(cls, tokens: Tensor, joined: frozenset[int], first: Tensor) -> Words:
+        """Words (W,) of which those in `joined` join what stands before, but none at `first`."""
+        if not joined:
+            places = torch.arange(len(tokens))
+            return cls(tokens, torch.zeros_like(tokens), places, places)
+        heads = torch.isin(tokens, torch.tensor(sorted(joined)), invert=True)  # (W,)
         heads[first] = True
         starts = heads.nonzero()[:, 0]  # (P,)
-        places = torch.arange(len(tokens))
-        roles = places - starts[heads.cumsum(0) - 1]
-        return cls(tokens, roles, starts)
+        position = heads.cumsum(0) - 1
+        roles = torch.arange(len(tokens)) - starts[position]
+        return cls(tokens, roles, starts, position)
 
     def to(self, device: torch.device | str) -> Words:
         """The same on another device."""
-        return Words(self.tokens.to(device), self.roles.to(device), self.starts.to(device))
+        return Words(
+            self.tokens.to(device),
+            self.roles.to(device),
+            self.starts.to(device),
+            self.position.to(device),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class TraceBatch:
-    """B traces end to end, W words at P positions, with S decisions of up to L answer tokens."""
+    """B texts end to end, W words at P positions, with S decisions of up to L answer tokens.
+
+    A trace is one text, or several where it begins anew on the way.
+    """
 
     words: Words  # (W,) at P positions
-    positions: Tensor  # (P,) the place of each position in its own trace
+    positions: Tensor  # (P,) the place of each position in its own text
     packing: Packing  # of the positions in (B, T)
     act: Tensor  # (S,) the position of each decision's <act> among the P
-    decisions: Packing  # of the decisions in (B, most decisions of a trace)
+    decisions: Packing  # of the decisions in (B, most decisions of a text)
     inputs: Tensor  # (S, L) <act> and the answer without its last token
     targets: Tensor  # (S, L) the answer: action words, <end>
     mask: Tensor  # (S, L) bool: where a target stands
@@ -102,26 +136,25 @@ class TraceBatch:
         )
 
 
-def collate(traces: Sequence[EncodedTrace], joins: Tensor) -> TraceBatch:
-    """Put traces end to end; `ModelError` if there is no decision among them.
-
-    `joins` (V,) says which tokens stand at the position of the one before.
-    """
-    numbers = [len(trace.decisions) for trace in traces]
-    if not sum(numbers):
+def collate(traces: Sequence[EncodedTrace], tokenizer: Tokenizer) -> TraceBatch:
+    """Put traces end to end; `ModelError` if there is no decision among them."""
+    if not any(trace.decisions for trace in traces):
         raise ModelError("a batch of traces needs at least one decision")
     tokens = torch.tensor([token for trace in traces for token in trace.tokens])  # (W,)
-    lengths = torch.tensor([0, *(len(trace.tokens) for trace in traces)])
-    begins = lengths.cumsum(0)[:-1]  # (B,)
-    words = Words.join(tokens, joins, begins)
-    place = torch.zeros(len(tokens), dtype=torch.long)
-    place[words.starts] = 1
-    place = place.cumsum(0) - 1  # (W,) the position of each word
-    packing, _, positions = _pack(
-        torch.diff(torch.cat([place[begins], torch.tensor([len(words.starts)])])).tolist()
-    )
-    decisions, row, _ = _pack(numbers)
-    act = begins[row] + torch.tensor([at for trace in traces for at, _ in trace.decisions])  # (S,)
+    lengths = torch.tensor([len(trace.tokens) for trace in traces])
+    begins = lengths.cumsum(0) - lengths  # (traces,)
+    first = torch.zeros(len(tokens) + 1, dtype=torch.bool)
+    first[:-1] = tokens == tokenizer.begin
+    first[begins] = True
+    first = first[:-1]
+    words = Words.join(tokens, tokenizer.joined, first)
+    text = first.cumsum(0) - 1  # (W,) the text of each word
+    B = int(text[-1]) + 1
+    packing, positions = _pack(torch.bincount(text[words.starts], minlength=B))
+    of_trace = torch.tensor([len(trace.decisions) for trace in traces])
+    within = torch.tensor([place for trace in traces for place, _ in trace.decisions])  # (S,)
+    act = torch.repeat_interleave(begins, of_trace) + within  # (S,) among the W words
+    decisions, _ = _pack(torch.bincount(text[act], minlength=B))
     answers = torch.tensor([length for trace in traces for _, length in trace.decisions])  # (S,)
     places = act[:, None] + torch.arange(int(answers.max()) + 1)  # (S, L+1)
     spoken = tokens[places.clamp(max=len(tokens) - 1)]  # (S, L+1)
@@ -129,7 +162,7 @@ def collate(traces: Sequence[EncodedTrace], joins: Tensor) -> TraceBatch:
         words,
         positions,
         packing,
-        place[act],
+        words.position[act],
         decisions,
         inputs=spoken[:, :-1],
         targets=spoken[:, 1:],
@@ -137,10 +170,9 @@ def collate(traces: Sequence[EncodedTrace], joins: Tensor) -> TraceBatch:
     )
 
 
-def _pack(lengths: Sequence[int]) -> tuple[Packing, Tensor, Tensor]:
-    """The packing of rows of these lengths, and row and place in it of every item."""
-    counts = torch.tensor(lengths)
-    row = torch.repeat_interleave(torch.arange(len(lengths)), counts)
+def _pack(counts: Tensor) -> tuple[Packing, Tensor]:
+    """The packing of rows of these lengths, and every item's place in its row."""
+    row = torch.repeat_interleave(torch.arange(len(counts)), counts)
     place = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
-    longest = max(lengths)
-    return Packing(len(lengths), longest, row * longest + place), row, place
+    longest = int(counts.max())
+    return Packing(len(counts), longest, row * longest + place), place

@@ -6,6 +6,7 @@ fifth to a half of all positions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 PACKED_ATTENTION = "packed"
 """The attention of `transformers` that understands a `packing`; without one it is "sdpa"."""
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(P, H, width), (P, H_kv, width), (P, H_kv, width) → (P, H, width): what queries see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +52,26 @@ def packed_attention(
     key: Tensor,  # (1, H_kv, P, width)
     value: Tensor,  # (1, H_kv, P, width)
     attention_mask: Tensor | None,
-    packing: Packing | None = None,
+    packing: Packing | Attend | None = None,
     scaling: float | None = None,
     **rest: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention within each packed sequence: (1, P, H, width)."""
+    """Causal attention within each packed sequence, or as told: (1, P, H, width)."""
     if packing is None:
         output, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **rest
         )
         return output, None
-    padded = [packing.pad(item[0].transpose(0, 1)).transpose(1, 2) for item in (query, key, value)]
+    if not isinstance(packing, Packing):
+        told = packing(query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1))
+        return told[None], None
+    queries, keys, values = (
+        packing.pad(item[0].transpose(0, 1)).transpose(1, 2) for item in (query, key, value)
+    )
     attended = functional.scaled_dot_product_attention(
-        *padded,
+        queries,
+        keys,
+        values,
         is_causal=True,
         scale=scaling,
         enable_gqa=query.shape[1] != key.shape[1],

@@ -27,7 +27,8 @@ def sum_over_peers(*tensors: Tensor) -> tuple[Tensor, ...]:
     distributed.all_reduce(flat)
     parts = flat.split([tensor.numel() for tensor in tensors])
     return tuple(
-        part.view(tensor.shape).to(tensor.dtype) for part, tensor in zip(parts, tensors, strict=True)
+        part.view(tensor.shape).to(tensor.dtype)
+        for part, tensor in zip(parts, tensors, strict=True)
     )
 
 

@@ -18,8 +18,8 @@ from torch.nn import functional
 from configs.schema import ModelConfig
 from model.backbone import Backbone
 from model.batches import TraceBatch
+from model.pretrained import make_tokenizer, resolved
 from model.procedure_book import ProcedureBook, Quantised
-from model.tokenizer import WordTokenizer
 from model.working_memory import MemoryRead, MemoryWrite
 
 
@@ -34,7 +34,11 @@ class Losses:
 
 
 class ProcedureLM(nn.Module):
-    """Below, memory, book, above. Made from a configuration and a vocabulary."""
+    """Below, memory, book, above. Made from a configuration and a vocabulary.
+
+    `interchangeable` are groups of words that may be exchanged without changing what a text
+    means; `names` are the words for objects.
+    """
 
     def __init__(
         self,
@@ -44,12 +48,13 @@ class ProcedureLM(nn.Module):
         names: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        config = resolved(config)
         self.config = config
-        joined = (*names, "<end>") if config.positions == "atoms" else ()
-        self.tokenizer = WordTokenizer(vocabulary, joined)
+        self.names = tuple(names)
+        self.tokenizer = make_tokenizer(config, vocabulary, self.names)
         self.interchangeable = tuple(tuple(group) for group in interchangeable)
         self.chunks = config.memory.slots * config.memory.width // config.book.width  # n
-        self.backbone = Backbone(config, len(self.tokenizer))
+        self.backbone = Backbone(config, self.tokenizer)
         self.memory_write = MemoryWrite(config)
         self.book = ProcedureBook(config.book, self.chunks)
         self.memory_reads = nn.ModuleList(
@@ -59,7 +64,8 @@ class ProcedureLM(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Trained numbers, the book's K·d included."""
-        return sum(weight.numel() for weight in self.parameters()) + self.book.codes.numel()
+        trained = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
+        return trained + self.book.codes.numel()
 
     @property
     def reads(self) -> list[MemoryRead]:
@@ -89,10 +95,8 @@ class ProcedureLM(nn.Module):
     def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
         """The memory M (S, N, D_m) of every decision, and the hidden states below (P, D)."""
         hidden = self.backbone.run_below(
-            self.backbone.embed_words(batch.words)[None],
-            batch.positions[None],
-            packing=batch.packing,
-        )[0]  # (P, D)
+            self.backbone.embed_words(batch.words), batch.positions, batch.packing
+        )  # (P, D)
         keys, values = self.memory_write.keys_values(hidden)  # (P, D_m)
         seen = batch.decisions.pad(batch.positions[batch.act])  # (B, decisions)
         places = torch.arange(batch.packing.longest, device=hidden.device)

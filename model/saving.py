@@ -2,6 +2,9 @@
 
 payload = to_bytes(model, version=3)
 model, version = from_bytes(payload)
+
+A pretrained model's frozen weights are left out: the payload names it, with a digest, and it is
+read again from where it came.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from configs.schema import ModelConfig
 from model.errors import ModelError
 from model.procedure_lm import ProcedureLM
 
-FORMAT = "nesypr-model-1"
+FORMAT = "nesypr-model-3"
 FILE = "model.safetensors"
 
 
@@ -34,57 +37,100 @@ def to_bytes(
 
     `instead` holds tensors that take the place of the model's own, by name.
     """
-    tensors = {**model.state_dict(), **(instead or {})}
-    tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    frozen = _frozen(model)
+    replaced = instead or {}
+    tensors = {
+        name: replaced.get(name, tensor).detach().to(tensor.dtype).contiguous()
+        for name, tensor in model.state_dict().items()
+        if name not in frozen
+    }
     metadata = {
         "format": FORMAT,
         "version": str(version),
         "config": model.config.model_dump_json(),
         "vocabulary": json.dumps(model.tokenizer.vocabulary),
         "interchangeable": json.dumps(model.interchangeable),
+        "names": json.dumps(model.names),
+        "pretrained_digest": model.backbone.digest,
     }
     return save_tensors(tensors, metadata)
 
 
-def from_bytes(payload: bytes) -> tuple[ProcedureLM, int]:
-    """The model and its version; `ModelError` if the payload is not one of ours."""
+def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[ProcedureLM, int]:
+    """The model and its version; `ModelError` if the payload is not one of ours.
+
+    `pretrained` says where the pretrained model lies now, if it was moved.
+    """
     metadata = _metadata(payload)
     try:
         config = ModelConfig.model_validate_json(metadata["config"])
         vocabulary = json.loads(metadata["vocabulary"])
         interchangeable = json.loads(metadata["interchangeable"])
+        names = json.loads(metadata["names"])
+        digest = metadata["pretrained_digest"]
         version = int(metadata["version"])
         tensors = load_tensors(payload)
     except (KeyError, ValueError, ValidationError, SafetensorError) as error:
         raise ModelError(f"this model file is damaged: {error}") from error
+    if pretrained is not None and config.pretrained is not None:
+        config = config.model_copy(update={"pretrained": pretrained})
     with torch.random.fork_rng(devices=[]):  # building draws numbers that are then overwritten
-        model = ProcedureLM(config, vocabulary, interchangeable)
+        model = ProcedureLM(config, vocabulary, interchangeable, names)
+    if model.backbone.digest != digest:
+        raise ModelError(
+            f"the pretrained model {config.pretrained!r} is not the one that this model was made "
+            "with (its configuration, weights or tokenizer differ): give the folder of the former"
+        )
     try:
-        model.load_state_dict(tensors)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         raise ModelError(f"this model file does not fit its own configuration: {error}") from error
+    if unexpected or set(missing) - _frozen(model):
+        differ = sorted({*unexpected, *(set(missing) - _frozen(model))})
+        raise ModelError(
+            f"this model file does not fit its own configuration: {differ[0]} and "
+            f"{len(differ) - 1} other tensors are missing or too many"
+        )
     return model, version
 
 
-def save(model: ProcedureLM, folder: Path, version: int = 0) -> Path:
+def save_pretrained(model: ProcedureLM, folder: Path | str, version: int = 0) -> Path:
     """Write FOLDER/model.safetensors: beside the old one, then renamed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    beside = path.with_suffix(".partial")
-    with beside.open("wb") as file:
-        file.write(to_bytes(model, version))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / FILE
+        beside = path.with_suffix(".partial")
+        with beside.open("wb") as file:
+            file.write(to_bytes(model, version))
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        raise ModelError(
+            f"the model cannot be written to {folder}: {error.strerror or error}; free space "
+            "there or use another folder"
+        ) from error
     return path
 
 
-def load(folder: Path) -> tuple[ProcedureLM, int]:
-    """Read what `save` wrote; `ModelError` if there is none or it is damaged."""
-    path = folder / FILE
+def from_pretrained(folder: Path | str, pretrained: str | None = None) -> tuple[ProcedureLM, int]:
+    """Read what `save_pretrained` wrote: the model and its version.
+
+    `ModelError` if there is none or it is damaged. `pretrained` says where the pretrained model
+    below it lies now, if it was moved.
+    """
+    path = Path(folder) / FILE
     if not path.is_file():
-        raise ModelError(f"there is no {FILE} in {folder}")
-    return from_bytes(path.read_bytes())
+        raise ModelError(
+            f"there is no {FILE} in {folder}: give a folder that `save_pretrained` wrote"
+        )
+    return from_bytes(path.read_bytes(), pretrained)
+
+
+def _frozen(model: ProcedureLM) -> set[str]:
+    """Names of the weights that are never trained, and so lie with the pretrained model."""
+    return {name for name, weight in model.named_parameters() if not weight.requires_grad}
 
 
 def _metadata(payload: bytes) -> dict[str, str]:

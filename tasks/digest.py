@@ -45,15 +45,15 @@ def content_digest(domain: str, problem: Problem, constants: frozenset[str]) -> 
 
 
 def visible_digest(
-    word: str, problem: Problem, fluents: frozenset[str], labels: Mapping[str, str]
+    word: str, problem: Problem, shown: frozenset[str], labels: Mapping[str, str]
 ) -> str:
-    """The digest (32 hex digits) of what a prompt without static atoms shows.
+    """The digest (32 hex digits) of what a prompt shows (unless it shows all static atoms too).
 
-    That is the domain's word, the initial state's atoms of `fluents`, the goal, and of the objects
-    in these what `labels` (object → what its word tells) says. Objects with one label are
+    That is the domain's word, the initial state's atoms of `shown`, the goal, and of the objects in
+    these what `labels` (object → what its word tells) says. Objects with one label are
     interchangeable.
     """
-    facts = [_fact("i", atom) for atom in problem.initial if atom[0] in fluents] + [
+    facts = [_fact("i", atom) for atom in problem.initial if atom[0] in shown] + [
         _fact("g", atom) for atom in problem.goal
     ]
     mentioned = {name: labels[name] for _, arguments in facts for name in arguments}

@@ -21,7 +21,7 @@ from pathlib import Path
 from tasks.digest import content_digest, visible_digest
 from tasks.errors import TaskError
 from tasks.generators import GENERATORS, Generator
-from tasks.naming import NamingRules, naming_rules
+from tasks.naming import NamingRules, general_rules
 from tasks.pddl import (
     DomainDefinition,
     Operator,
@@ -104,8 +104,14 @@ class Domain:
 
     @cached_property
     def naming_rules(self) -> NamingRules:
-        """How objects are named in text."""
-        return naming_rules(self.name, self.definition)
+        """How objects are named in text, and which atoms it shows."""
+        return self.generator.naming if self.generator else general_rules(self.definition)
+
+    @cached_property
+    def shown_predicates(self) -> frozenset[str]:
+        """Predicates whose atoms a prompt shows even without static atoms."""
+        rules = self.naming_rules
+        return (self.fluent_predicates - rules.implied) | rules.shown
 
     def action_of(self, operator: str, objects: Sequence[str]) -> Action:
         """The action that applies an operator (of a planner's plan) to objects."""
@@ -126,7 +132,7 @@ class Domain:
         constants = frozenset(name for name, _ in self.constants)
         digest = content_digest(self.definition.name, problem, constants)
         labels = self.naming_rules.labels(problem.objects, problem.initial, constants)
-        visible = visible_digest(self.word, problem, self.fluent_predicates, labels)
+        visible = visible_digest(self.word, problem, self.shown_predicates, labels)
         return Task(self.name, self.problem_text(problem), digest, origin, visible=visible)
 
     def problem_from_file(self, file: Path) -> Problem:

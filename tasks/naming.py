@@ -3,6 +3,11 @@
 Objects fall into pools (blocks, rooms, discs ...), and each pool has words `block1`, `block2`, ....
 A pool is ordered where its names carry meaning that the text does not show otherwise (disc1 is
 smaller than disc2); else its words are interchangeable, and a task may draw them at random.
+
+The rules also say what a text shows besides: static atoms without which a task could not be
+solved (where a passenger waits), and fluent ones that it can do without since others imply them
+(a hand is free where it carries nothing). Domains with a generator bring rules of their own;
+others get general ones, whose texts show the fluent atoms and no static ones.
 """
 
 from __future__ import annotations
@@ -36,14 +41,18 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class NamingRules:
-    """The pools of a domain and how its objects fall into them.
+    """The pools of a domain, how its objects fall into them, and which atoms a text shows.
 
-    Objects called by their own names are `own_names` (the one robot of Blocks).
+    Objects called by their own names are `own_names` (the one robot of Blocks). `shown` are static
+    predicates that a prompt always shows; `implied` are fluent ones that no text shows, because
+    the atoms shown and the problem fix them.
     """
 
     pools: tuple[Pool, ...]
     classify: Classify
     own_names: frozenset[str] = frozenset()
+    shown: frozenset[str] = frozenset()
+    implied: frozenset[str] = frozenset()
 
     def labels(
         self, objects: TypedNames, atoms: frozenset[Atom], constants: frozenset[str]
@@ -75,30 +84,10 @@ def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
-def naming_rules(name: str, definition: DomainDefinition) -> NamingRules:
-    """The rules for one of the domains with a generator, or general ones."""
-    if name == "blocks":
-        return NamingRules((Pool("block"),), _by_type, frozenset({"robot"}))
-    if name == "gripper":
-        # Ordered: permuted, the hand that canonical plans take first could not be learned.
-        grippers = Pool("gripper", ordered=True, words=("left", "right"))
-        return NamingRules(
-            (Pool("ball"), Pool("room"), grippers), _by_predicate(("ball", "room", "gripper"))
-        )
-    if name == "ferry":
-        return NamingRules(
-            (Pool("car"), Pool("location")),
-            _by_predicate(("car", "location")),
-            frozenset({"ferry"}),
-        )
-    if name == "hanoi":
-        return NamingRules((Pool("disc", ordered=True), Pool("peg")), _discs_and_pegs)
-    return _general_rules(definition)
+def general_rules(definition: DomainDefinition) -> NamingRules:
+    """Rules for any domain: a pool for each type, or for a unary static predicate.
 
-
-def _general_rules(definition: DomainDefinition) -> NamingRules:
-    """One pool a type, or a unary static predicate where exactly one is true of an object.
-
+    An object is called by the predicate where exactly one is true of it.
     A pool is ordered if a static predicate of two or more arguments can speak of its objects:
     that relation is not shown (unless the run shows static atoms), so only names can carry it.
     """
@@ -120,7 +109,7 @@ def _general_rules(definition: DomainDefinition) -> NamingRules:
         for predicate in unary
         if predicate not in types
     ]
-    return NamingRules(tuple(pools), _by_predicate(unary))
+    return NamingRules(tuple(pools), by_predicate(unary))
 
 
 def _word(name: str) -> str:
@@ -128,12 +117,43 @@ def _word(name: str) -> str:
     return f"{name}-" if name[-1:].isdigit() else name
 
 
-def _by_type(objects: TypedNames, atoms: frozenset[Atom]) -> dict[str, str]:
-    del atoms
-    return {name: _word(kind.split("|")[0]) for name, kind in objects}
+def by_type(pools: Mapping[str, str] | None = None) -> Classify:
+    """Objects fall into the pool of their type, called as the type unless `pools` says else."""
+    given = pools or {}
+
+    def classify(objects: TypedNames, atoms: frozenset[Atom]) -> dict[str, str]:
+        del atoms
+        kinds = {name: kind.split("|")[0] for name, kind in objects}
+        return {name: given.get(kind, _word(kind)) for name, kind in kinds.items()}
+
+    return classify
 
 
-def _by_predicate(predicates: Iterable[str]) -> Classify:
+def by_first_predicate(
+    pools: Mapping[str, str], types: Mapping[str, str] | None = None
+) -> Classify:
+    """Objects fall into the pool of the first of these unary predicates that is true of them.
+
+    Objects of which none is true fall into that of their type, as with `by_type(types)`.
+    """
+    ranks = {predicate: rank for rank, predicate in enumerate(pools)}
+
+    def classify(objects: TypedNames, atoms: frozenset[Atom]) -> dict[str, str]:
+        said: dict[str, list[str]] = {}
+        for atom in atoms:
+            if len(atom) == 2 and atom[0] in ranks:
+                said.setdefault(atom[1], []).append(atom[0])
+        first = {name: pools[min(found, key=ranks.__getitem__)] for name, found in said.items()}
+        return by_type(types)(objects, atoms) | first
+
+    return classify
+
+
+def by_predicate(predicates: Iterable[str]) -> Classify:
+    """Objects fall into the pool of a unary predicate where exactly one of these is true of them.
+
+    Other objects are called by their type.
+    """
     chosen = frozenset(predicates)
 
     def classify(objects: TypedNames, atoms: frozenset[Atom]) -> dict[str, str]:
@@ -141,16 +161,11 @@ def _by_predicate(predicates: Iterable[str]) -> Classify:
         for atom in atoms:
             if len(atom) == 2 and atom[0] in chosen:
                 said.setdefault(atom[1], []).append(atom[0])
-        pools = _by_type(objects, atoms)
+        pools = by_type()(objects, atoms)
         single = {name: _word(found[0]) for name, found in said.items() if len(found) == 1}
         return pools | single
 
     return classify
-
-
-def _discs_and_pegs(objects: TypedNames, atoms: frozenset[Atom]) -> dict[str, str]:
-    discs = {atom[2] for atom in atoms if atom[0] == "smaller"}
-    return {name: "disc" if name in discs else "peg" for name, _ in objects}
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,22 +128,26 @@ class Rendering:
         known = [name for name in arguments if name is not None]
         return (words[0], *known) if len(known) == len(arguments) else None
 
-    def observation(self, before: frozenset[Atom], after: frozenset[Atom], naming: Naming) -> str:
+    def observation(self, before: frozenset[Atom], simulator: Simulator, naming: Naming) -> str:
         """What is seen after an action: nothing, the changes, or the whole state.
 
         Changes are new atoms, then vanished ones after "not"; a refused action shows "<see>".
+        Static atoms never change, so that only the prompt and "state" show them.
         """
         domain = self._domains[naming.domain]
         if self.config.observation == "none":
             return ""
+        if self.config.observation == "prompt":
+            return self.prompt(simulator, naming)
+        after = simulator.atoms
         words = ["<see>"]
         if self.config.observation == "state":
             for atom in self._shown(domain, after):
                 words += self._atom(atom, naming)
         else:
-            for atom in sorted(after - before):
+            for atom in self._shown(domain, after - before):
                 words += self._atom(atom, naming)
-            for atom in sorted(before - after):
+            for atom in self._shown(domain, before - after):
                 words += self._atom(("not", *atom), naming)
         return " ".join(words)
 
@@ -154,9 +158,10 @@ class Rendering:
         return self._domains[name]
 
     def _shown(self, domain: Domain, atoms: frozenset[Atom]) -> list[Atom]:
+        shown = domain.shown_predicates
         if self.config.static_atoms:
-            return sorted(atoms)
-        return sorted(atom for atom in atoms if atom[0] in domain.fluent_predicates)
+            shown |= domain.static_predicates
+        return sorted(atom for atom in atoms if atom[0] in shown)
 
     @staticmethod
     def _atom(atom: Atom, naming: Naming) -> list[str]:

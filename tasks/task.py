@@ -17,9 +17,9 @@ class Task:
     """A problem of a domain, with its place in the stream.
 
     `digest` (32 hex digits) identifies the content (domain, objects, initial state, goal), not
-    the name; `visible` (likewise) what the small LM sees of it: fluent atoms, goal, and the objects
-    they mention. `origin` says how to get the task again; `index` is its position in the stream
-    and -1 for a probe task.
+    the name; `visible` (likewise) what the small LM sees of it: the atoms that its prompt shows,
+    the goal, and the objects they mention. `origin` says how to get the task again; `index` is its
+    position in the stream and -1 for a probe task.
     """
 
     domain: str

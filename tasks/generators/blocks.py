@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
+from tasks.naming import NamingRules, Pool, by_type
 from tasks.pddl import Problem
 from tasks.task import Atom
 
@@ -47,4 +48,8 @@ def _on(towers: list[list[str]]) -> list[Atom]:
     return [("on", upper, lower) for tower in towers for lower, upper in pairwise(tower)]
 
 
-BLOCKS = Generator((Parameter("blocks", 2, (2, 4), "blocks"), GOALS), draw)
+BLOCKS = Generator(
+    (Parameter("blocks", 2, (2, 4), "blocks"), GOALS),
+    draw,
+    NamingRules((Pool("block"),), by_type(), frozenset({"robot"})),
+)

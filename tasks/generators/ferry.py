@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping
 
 from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
+from tasks.naming import NamingRules, Pool, by_predicate
 from tasks.pddl import Problem
 from tasks.task import Atom
 
@@ -43,4 +44,9 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
 FERRY = Generator(
     (Parameter("cars", 1, (1, 3), "cars"), Parameter("locations", 2, (2, 4), "locations"), GOALS),
     draw,
+    NamingRules(
+        (Pool("car"), Pool("location")),
+        by_predicate(("car", "location")),
+        frozenset({"ferry"}),
+    ),
 )

@@ -1,4 +1,4 @@
-"""What every problem generator is: parameters with default ranges, and a draw."""
+"""What every problem generator is: parameters with default ranges, a draw, and how to name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from tasks.naming import NamingRules
 from tasks.pddl import Problem
 from tasks.task import Atom
 
@@ -28,9 +29,20 @@ class Generator:
     draw: Callable[[random.Random, Mapping[str, int]], Problem]
     """(source of randomness, a value for each parameter) → a problem; pure."""
 
+    naming: NamingRules
+    """How the domain's objects are named in text, and which of its atoms are shown."""
 
-GOALS = Parameter("goals", 0, (0, 0), "goal conditions that are kept; 0: all")
-"""A parameter of every generator: fewer conditions make shorter plans in states as large."""
+
+def goals(least: int, most: int) -> Parameter:
+    """The parameter that every generator has, with a default range.
+
+    Fewer conditions make shorter plans in states as large.
+    """
+    return Parameter("goals", 0, (least, most), "goal conditions that are kept; 0: all")
+
+
+GOALS = goals(0, 0)
+"""The same with all conditions kept unless a run says else."""
 
 
 def keep_goals(rng: random.Random, goal: Sequence[Atom], count: int) -> tuple[Atom, ...]:

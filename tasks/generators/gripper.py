@@ -10,6 +10,7 @@ import random
 from collections.abc import Mapping
 
 from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
+from tasks.naming import NamingRules, Pool, by_predicate
 from tasks.pddl import ROOT_TYPE, Problem
 from tasks.task import Atom
 
@@ -42,6 +43,12 @@ def draw(rng: random.Random, size: Mapping[str, int]) -> Problem:
     )
 
 
+# The grippers are ordered: permuted, the hand that canonical plans take first could not be learned.
 GRIPPER = Generator(
-    (Parameter("balls", 1, (1, 3), "balls"), Parameter("rooms", 2, (2, 3), "rooms"), GOALS), draw
+    (Parameter("balls", 1, (1, 3), "balls"), Parameter("rooms", 2, (2, 3), "rooms"), GOALS),
+    draw,
+    NamingRules(
+        (Pool("ball"), Pool("room"), Pool("gripper", ordered=True, words=GRIPPERS)),
+        by_predicate(("ball", "room", "gripper")),
+    ),
 )

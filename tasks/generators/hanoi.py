@@ -11,7 +11,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 from tasks.generators.generator import GOALS, Generator, Parameter, keep_goals
-from tasks.pddl import ROOT_TYPE, Problem
+from tasks.naming import NamingRules, Pool
+from tasks.pddl import ROOT_TYPE, Problem, TypedNames
 from tasks.task import Atom
 
 
@@ -51,6 +52,14 @@ def _on(discs: Sequence[str], pegs: Sequence[str]) -> list[tuple[str, str, str]]
     return supports
 
 
+def discs_and_pegs(objects: TypedNames, atoms: frozenset[Atom]) -> dict[str, str]:
+    """The pool of each object: what is smaller than something is a disc."""
+    discs = {atom[2] for atom in atoms if atom[0] == "smaller"}
+    return {name: "disc" if name in discs else "peg" for name, _ in objects}
+
+
 HANOI = Generator(
-    (Parameter("discs", 1, (2, 3), "discs"), Parameter("pegs", 3, (3, 3), "pegs"), GOALS), draw
+    (Parameter("discs", 1, (2, 3), "discs"), Parameter("pegs", 3, (3, 3), "pegs"), GOALS),
+    draw,
+    NamingRules((Pool("disc", ordered=True), Pool("peg")), discs_and_pegs),
 )

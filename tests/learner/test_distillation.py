@@ -79,7 +79,7 @@ def test_it_goes_on_from_its_state_as_if_never_stopped() -> None:
 def test_renaming_permutes_names_and_nothing_else() -> None:
     teacher = distiller()
     batch = teacher.batch([trace(number) for number in range(64)])
-    tokens = batch.packing.pad(batch.tokens)  # (B, T)
+    tokens = batch.packing.pad(batch.words.tokens)  # (B, T)
     names = tokens[:, 1]
     assert torch.equal(tokens[:, 4], names)  # goal and action name the same place
     assert len(names.unique()) == 4

@@ -67,9 +67,10 @@ def test_ties_break_by_action_and_then_by_the_order_of_objects() -> None:
     objects = [
         "room1", "room2", "room3", "right", "left", "ball3", "ball2", "ball1",
     ]  # fmt: skip
-    right = planner.plan(task, PlanLimits(), objects)
-    left = planner.plan(task, PlanLimits(), [*objects[:3], "left", "right", *objects[5:]])
-    again = planner.plan(task, PlanLimits(), objects)
+    swapped = [*objects[:3], "left", "right", *objects[5:]]
+    right = planner.plan(task, PlanLimits(), lambda _: objects)
+    left = planner.plan(task, PlanLimits(), lambda _: swapped)
+    again = planner.plan(task, PlanLimits(), lambda _: objects)
     assert right.plan == again.plan
     assert right.cost == left.cost
     picks = [action for action in right.plan if action[0] == "pick"]

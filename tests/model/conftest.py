@@ -10,9 +10,10 @@ from configs.schema import BookConfig, MemoryConfig, ModelConfig
 from model import ProcedureLM
 
 
-@pytest.fixture
-def config() -> ModelConfig:
+@pytest.fixture(params=["words", "atoms"])
+def config(request: pytest.FixtureRequest) -> ModelConfig:
     return ModelConfig(
+        positions=request.param,
         layers=3,
         width=32,
         heads=2,
@@ -26,7 +27,7 @@ def config() -> ModelConfig:
 @pytest.fixture
 def model(config: ModelConfig) -> ProcedureLM:
     torch.manual_seed(0)
-    made = ProcedureLM(config, WORDS + NAMES, (NAMES,))
+    made = ProcedureLM(config, WORDS + NAMES, (NAMES,), NAMES)
     made.book.codes.normal_(std=0.5, generator=torch.Generator().manual_seed(1))
     made.book.ready.fill_(True)
     return made.eval()

@@ -15,7 +15,7 @@ from model.decoding import contrastive_scores
 
 def plain_answers(model: ProcedureLM, trace: EncodedTrace) -> list[tuple[list[int], list[int]]]:
     """(codes, greedy answer) of every decision, each token by a full pass over everything."""
-    batch = collate([trace])
+    batch = collate([trace], model.tokenizer)
     with torch.inference_mode():
         memory, _ = model.write_batch(batch)
         quantised = model.quantise(memory)

@@ -13,7 +13,7 @@ from model import ProcedureLM, collate
 
 def test_the_loss_is_the_plain_cross_entropy_of_every_answer_token(model: ProcedureLM) -> None:
     traces = [trace_of(model, number) for number in range(5)]
-    batch = collate(traces)
+    batch = collate(traces, model.tokenizer)
     with torch.no_grad():
         losses = model(batch)
         memory, _ = model.write_batch(batch)
@@ -35,20 +35,23 @@ def test_the_loss_is_the_plain_cross_entropy_of_every_answer_token(model: Proced
 
 def test_no_answer_leaks_into_the_memory_that_serves_it(model: ProcedureLM) -> None:
     """Changing what follows an <act> changes no memory up to it, and does change later ones."""
-    batch = collate([trace_of(model, 5)])
-    second = int(batch.act[1])
-    changed = batch.tokens.clone()
-    changed[second + 1] = (changed[second + 1] + 1) % len(model.tokenizer)
+    batch = collate([trace_of(model, 5)], model.tokenizer)
+    tokens = batch.words.tokens
+    second = int((tokens == model.tokenizer.act).nonzero()[1])  # the word, not the position
+    changed = tokens.clone()
+    take, go = (model.tokenizer.encode(word)[0] for word in ("take", "go"))
+    changed[second + 1] = go if tokens[second + 1] == take else take
+    other = dataclasses.replace(batch, words=dataclasses.replace(batch.words, tokens=changed))
     with torch.no_grad():
         before, _ = model.write_batch(batch)
-        after, _ = model.write_batch(dataclasses.replace(batch, tokens=changed))
+        after, _ = model.write_batch(other)
     assert torch.equal(before[:2], after[:2])
     assert not torch.equal(before[2], after[2])
 
 
 def test_the_answer_knows_the_task_only_through_the_procedure(model: ProcedureLM) -> None:
     """With R held still, nothing else of the prompt can reach the logits."""
-    batch = collate([trace_of(model, number) for number in range(4)])
+    batch = collate([trace_of(model, number) for number in range(4)], model.tokenizer)
     model.zero_grad()
     memory, _ = model.write_batch(batch)
     R = model.quantise(memory).procedure.detach()
@@ -57,15 +60,15 @@ def test_the_answer_knows_the_task_only_through_the_procedure(model: ProcedureLM
 
 
 def test_gradients_pass_straight_through_the_book(model: ProcedureLM) -> None:
-    losses = model(collate([trace_of(model, 2)]))
+    losses = model(collate([trace_of(model, 2)], model.tokenizer))
     losses.total.backward()
     grads = [weight.grad for weight in model.memory_write.parameters()]
     assert all(grad is not None and bool(grad.abs().sum() > 0) for grad in grads)
 
 
 def test_what_stands_beside_a_trace_changes_nothing(model: ProcedureLM) -> None:
-    alone = collate([trace_of(model, 1)])
-    beside = collate([trace_of(model, 1), trace_of(model, 5)])
+    alone = collate([trace_of(model, 1)], model.tokenizer)
+    beside = collate([trace_of(model, 1), trace_of(model, 5)], model.tokenizer)
     with torch.no_grad():
         first, _ = model.write_batch(alone)
         both, _ = model.write_batch(beside)

@@ -6,14 +6,24 @@ import pytest
 import torch
 from small_model import trace_of
 
-from model import ModelError, ProcedureLM, collate, from_bytes, load, save, to_bytes
+from model import (
+    ModelError,
+    ProcedureLM,
+    collate,
+    from_bytes,
+    from_pretrained,
+    save_pretrained,
+    to_bytes,
+)
 
 
 def test_everything_comes_back_bit_for_bit(model: ProcedureLM, tmp_path: Path) -> None:
     model.train()
-    model(collate([trace_of(model, number) for number in range(4)]))  # moves the book
-    save(model, tmp_path, version=9)
-    again, version = load(tmp_path)
+    model(
+        collate([trace_of(model, number) for number in range(4)], model.tokenizer)
+    )  # moves the book
+    save_pretrained(model, tmp_path, version=9)
+    again, version = from_pretrained(tmp_path)
     assert version == 9
     assert again.config == model.config
     assert again.tokenizer.vocabulary == model.tokenizer.vocabulary
@@ -42,4 +52,4 @@ def test_a_damaged_file_is_refused_in_a_sentence(model: ProcedureLM, cut: int) -
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"there is no model\.safetensors in"):
-        load(tmp_path)
+        from_pretrained(tmp_path)

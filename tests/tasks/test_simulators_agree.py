@@ -16,6 +16,9 @@ from tasks.pddlgym_simulator import PddlGymSimulator
 from tasks.simulators import why_not_mimir, why_not_pddlgym
 from tasks.task import Action, Simulator, Task
 
+ONE_WAY = frozenset({"spannerlearning", "trapnewspapers"})
+"""Domains in which a random walk soon ends where nothing can be done."""
+
 
 def compare(fast: Simulator, reference: Simulator) -> tuple[Action, ...]:
     """Assert that both show the same, and return the applicable actions."""
@@ -60,22 +63,32 @@ def walk(domain: Domain, tasks: list[Task], steps: int, deadline: float = float(
     return compared
 
 
+def domain_for_both(name: str) -> Domain:
+    """The domain; skips the test where PDDLGym cannot run it here (no SWI-Prolog)."""
+    domain = get_domain(name)
+    if reason := why_not_pddlgym(domain):
+        pytest.skip(reason)
+    return domain
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generated_tasks(name: str) -> None:
-    domain = get_domain(name)
+    domain = domain_for_both(name)
     tasks = [domain.draw({}, seed) for seed in range(25)]
-    assert walk(domain, tasks, steps=15) >= 25 * 10
+    enough = 25 * (2 if name in ONE_WAY else 10)
+    assert walk(domain, tasks, steps=15) >= enough
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_files_of_domains_with_generators(name: str) -> None:
-    domain = get_domain(name)
+    domain = domain_for_both(name)
     files = sorted((*domain.train_files, *domain.test_files), key=lambda file: file.stat().st_size)
     assert walk(domain, [domain.task_from_file(file) for file in files[:4]], steps=8) > 0
 
 
 @pytest.mark.parametrize(
-    "name", ["baking", "depot", "glibrearrangement", "meetpass", "hiking", "travel"]
+    "name",
+    ["meetpass", "elevator", "slidetile", "casino", "tsp_operator_actions", "depot", "travel"],
 )
 def test_a_few_other_domains(name: str) -> None:
     domain = get_domain(name)
@@ -158,20 +171,23 @@ def test_what_pddlgym_is_spared_changes_nothing(name: str) -> None:
             assert ours.solved is done
 
 
-def test_pddlgym_reads_our_text_as_its_own_file() -> None:
-    """A task's text means to PDDLGym what the file means."""
+@pytest.mark.parametrize("name", GENERATORS)
+def test_pddlgym_reads_our_text_as_its_own_file(name: str) -> None:
+    """A task's text means to PDDLGym what the file means, but for the actions' atoms."""
     from pddlgym.parser import PDDLProblemParser
 
-    for name in GENERATORS:
-        domain = get_domain(name)
-        reference = PddlGymSimulator(domain)
-        for file in domain.test_files:
-            reference.reset(domain.task_from_file(file))
-            gym = reference._env.domain
-            original = PDDLProblemParser(
-                str(file), gym.domain_name, gym.types, gym.predicates, gym.actions, gym.constants
-            )
-            ours = reference._env.problems[0]
-            assert ours.initial_state == original.initial_state
-            assert set(ours.objects) == set(original.objects)
-            assert str(ours.goal) == str(original.goal)
+    domain = domain_for_both(name)
+    reference = PddlGymSimulator(domain)
+    actions = domain.definition.action_predicates
+    for file in [file for file in domain.test_files if file.stat().st_size < 6_000][:6]:
+        reference.reset(domain.task_from_file(file))
+        gym = reference._env.domain
+        original = PDDLProblemParser(
+            str(file), gym.domain_name, gym.types, gym.predicates, gym.actions, gym.constants
+        )
+        ours = reference._env.problems[0]
+        assert ours.initial_state == {
+            atom for atom in original.initial_state if atom.predicate.name not in actions
+        }
+        assert set(ours.objects) == set(original.objects)
+        assert str(ours.goal) == str(original.goal)
