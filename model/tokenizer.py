@@ -16,6 +16,9 @@ from model.errors import ModelError
 SPECIALS = ("<pad>", "<act>", "<end>")
 """Words that every vocabulary must hold, `<pad>` first."""
 
+LONGEST_ACTION = 16
+"""Words after which an action that has not ended is cut."""
+
 NO_RENAMING: Mapping[str, str] = {}
 
 
@@ -26,6 +29,7 @@ class Tokenizer(Protocol):
     pad: int
     act: int
     end: int
+    longest_action: int  # tokens after which an action that has not ended is cut
 
     def __len__(self) -> int:
         """How many ids there are."""
@@ -47,6 +51,7 @@ class WordTokenizer:
         self.vocabulary = _checked(vocabulary)
         self._ids = {word: number for number, word in enumerate(self.vocabulary)}
         self.pad, self.act, self.end = (self._ids[word] for word in SPECIALS)
+        self.longest_action = LONGEST_ACTION
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -88,6 +93,7 @@ class SubwordTokenizer:
         first = len(self.kept)
         self._words |= {word: (first + number,) for number, word in enumerate(specials)}
         self.pad, self.act, self.end = (self._words[word][0] for word in SPECIALS)
+        self.longest_action = 3 * LONGEST_ACTION  # a name such as block12 takes two to four
 
     def __len__(self) -> int:
         return len(self.kept) + len(self.specials)
