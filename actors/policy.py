@@ -19,6 +19,7 @@ import torch
 from actors.contrastive import NeighboursLike, reconstruct
 from actors.records import Shuffle
 from configs.schema import ActingConfig
+from model.choosing import Sampling
 from model.decoding import DecodingEngine
 from model.procedure_lm import ProcedureLM
 from shared_memory.records import Codes, Sign
@@ -55,7 +56,8 @@ class Choice:
 class Policy:
     """One set of weights with its decoding engine and, where banks are used, their replica.
 
-    Not thread-safe: slots hold the key/value caches of running episodes.
+    Not thread-safe: slots hold the key/value caches of running episodes. Where answers are drawn
+    (`acting.answer_temperature` above 0), they are drawn with `generator`.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Policy:
         config: ActingConfig,
         replica: Replica | None,
         max_version_lag: int = 8,
+        generator: torch.Generator | None = None,
     ) -> None:
         self.model = model
         self.version = version
@@ -74,6 +77,8 @@ class Policy:
         self._has_codes = model.book.active  # else there is nothing to look up or to keep
         self.replica = replica if config.banks != "none" and self._has_codes else None
         self._min_version = version - max_version_lag
+        drawing = generator or torch.Generator().manual_seed(0)
+        self._sampling = Sampling(config.answer_temperature, config.top_p, drawing)
         book = model.book
         self._vectors = book.codes.detach().to(torch.float32).clone()  # (K, d)
         self._vectors_numpy = self._vectors.numpy()
@@ -119,7 +124,8 @@ class Policy:
                 hit_failure,
                 self.config.contrast,
                 self.config.plausibility,
-                None if allowed is None else [[list(a) for a in row] for row in allowed],
+                allowed,
+                self._sampling,
             )
         width = codes.shape[1] if self._has_codes else 0
         return [

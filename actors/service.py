@@ -8,12 +8,14 @@ the banks like any episode, and write nothing.
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import redis
+import torch
 
 from actors.errors import ActingError
 from actors.policy import Policy
@@ -69,6 +71,7 @@ class ActorService:
         self._replica = BankReplica(connection, run, tuple(domains), shared_memory.bank)
         self._weights = PublishedWeights(connection, run)
         self._policy: Policy | None = None
+        self._generator = torch.Generator().manual_seed(_drawing_seed(seed, name))
         self._on_progress = on_progress
         self._last_progress = 0.0
         self._rollout = Rollout(
@@ -149,7 +152,12 @@ class ActorService:
             model.eval()
             self._rollout.tokenizer = model.tokenizer
             self._policy = Policy(
-                model, version, self._acting, self._replica, self._max_version_lag
+                model,
+                version,
+                self._acting,
+                self._replica,
+                self._max_version_lag,
+                self._generator,
             )
         return self._policy
 
@@ -164,6 +172,12 @@ class ActorService:
         if self._on_progress is not None and now - self._last_progress >= 1.0:
             self._last_progress = now
             self._on_progress()
+
+
+def _drawing_seed(seed: int, actor: str) -> int:
+    """The seed of an actor's drawn answers, by its name."""
+    drawn = hashlib.blake2s(f"{seed}/{actor}/answers".encode(), digest_size=4).digest()
+    return int.from_bytes(drawn, "big")
 
 
 def _episode(finished: FinishedEpisode, version: int, actor: str) -> Episode:

@@ -17,43 +17,32 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from actors.policy import Policy
 from actors.records import Assignment
 from actors.rollout import FinishedEpisode, Rollout, RunningEpisode
-from configs.schema import (
-    ActingConfig,
-    DomainShare,
-    ModelConfig,
-    PhaseConfig,
-    RenderingConfig,
-    StreamConfig,
+from cluster.bench_setting import (
+    BANK_PROCEDURES,
+    STEP_LIMIT,
+    THRESHOLD,
+    FilledReplica,
+    make_rendering,
+    make_stream,
+    plain_model,
+    random_model,
 )
+from configs.schema import ActingConfig, ModelConfig
 from learner.planners import MimirPlanner, PlanLimits
-from model.procedure_lm import ProcedureLM
 from model.tokenizer import WordTokenizer
-from shared_memory.lookup import Book, Neighbours
-from shared_memory.records import Sign
-from shared_memory.replica import ReplicaBank
-from tasks.rendering import Rendering
 from tasks.simulators import make_simulator
-from tasks.stream import TaskStream
 from tasks.task import Action
 
 RUNS = 5
-TASKS = 64
+TASKS = 128
+SLOTS = 64
 PLAIN_TASKS = 8
-STEP_LIMIT = 32
-BANK_PROCEDURES = 2000
-SIZES: dict[str, dict[str, tuple[int, int]]] = {
-    "blocks": {"blocks": (3, 4)},
-    "gripper": {"balls": (2, 3)},
-    "ferry": {"cars": (2, 3), "locations": (3, 4)},
-    "hanoi": {"discs": (3, 4)},
-}
 
 
 class PlannedRollout(Rollout):
@@ -67,64 +56,15 @@ class PlannedRollout(Rollout):
         return [self.rendering.action(plan[len(episode.decisions)], episode.naming)]
 
 
-class FilledReplica:
-    """Banks of random procedures in place of a server's, so that look-ups cost what they do."""
-
-    def __init__(self, chunks: int, codes: int, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        self._banks: dict[tuple[str, Sign], ReplicaBank] = {}
-        for domain in SIZES:
-            for sign in ("success", "failure"):
-                bank = ReplicaBank()
-                bank.add(
-                    np.arange(BANK_PROCEDURES, dtype=np.int64),
-                    np.ones(BANK_PROCEDURES, dtype=np.int64),
-                    rng.integers(0, codes, (BANK_PROCEDURES, chunks)).astype(np.uint16),
-                )
-                self._banks[domain, sign] = bank
-        self._book: Book | None = None
-
-    def lookup(
-        self,
-        domain: str,
-        sign: Sign,
-        codes: Any,
-        code_vectors: Any,
-        mean: Any,
-        code_born: Any,
-        min_version: int,
-        nearest: int,
-        threshold: float,
-    ) -> Sequence[Neighbours]:
-        """The nearest procedures, as `BankReplica.lookup`."""
-        if self._book is None:
-            self._book = Book(code_vectors, mean, code_born)
-        return self._banks[domain, sign].lookup(self._book, codes, min_version, nearest, threshold)
-
-
 def bench_acting() -> dict[str, Any]:
     """Measure both, `RUNS` times each in turn; medians, and the median of the runs' ratios."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    stream = TaskStream(
-        StreamConfig(
-            phases=(
-                PhaseConfig(
-                    name="all",
-                    tasks=TASKS,
-                    domains=tuple(DomainShare(name=n, size=size) for n, size in SIZES.items()),
-                ),
-            ),
-            probe_tasks=1,
-            step_limit=STEP_LIMIT,
-        ),
-        seed=0,
-    )
-    rendering = Rendering(stream.domains, RenderingConfig())
+    stream = make_stream(TASKS)
+    rendering = make_rendering(stream)
     tokenizer = WordTokenizer(rendering.vocabulary)
     config = ModelConfig()
-    model = ProcedureLM(config, rendering.vocabulary, rendering.interchangeable).eval()
-    model.book.ready.fill_(True)  # quantise, as after the warm-up
+    model = random_model(config, rendering)
     by_name = {domain.name: domain for domain in stream.domains}
     rollout = PlannedRollout(
         rendering,
@@ -135,10 +75,10 @@ def bench_acting() -> dict[str, Any]:
     )
     planners = {domain.name: MimirPlanner(domain) for domain in stream.domains}
     rollout.plans = [planners[task.domain].plan(task, PlanLimits()).plan for task in stream]
-    acting = ActingConfig(threshold=0.2)  # low, so that banks answer and contrast has its cost
+    acting = ActingConfig(episodes=SLOTS, threshold=THRESHOLD)
     policy = Policy(model, 1, acting, FilledReplica(model.chunks, config.book.codes, 0))
     assignments = [Assignment(index, stream[index]) for index in range(TASKS)]
-    plain = _plain_model(model, config, len(tokenizer))
+    plain = plain_model(model)
     episodes = list(
         rollout.run(policy, assignments, restrict=True)
     )  # warm-up; also what the plain loop follows
@@ -164,27 +104,6 @@ def bench_acting() -> dict[str, Any]:
         "actor_rates": [round(rate, 1) for rate in actor_rates],
         "plain_rates": [round(rate, 1) for rate in plain_rates],
     }
-
-
-def _plain_model(model: ProcedureLM, config: ModelConfig, vocabulary: int) -> LlamaForCausalLM:
-    """The backbone of the same weights as a causal LM of `transformers`."""
-    plain = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=vocabulary,
-            hidden_size=config.width,
-            intermediate_size=config.feed_forward,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            max_position_embeddings=config.max_tokens,
-            tie_word_embeddings=True,
-            pad_token_id=0,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
-    plain.model.load_state_dict(model.backbone.transformer.state_dict())
-    return plain.eval()
 
 
 def _plain_rate(

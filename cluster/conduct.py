@@ -34,6 +34,17 @@ def check_stream(config: RunConfig) -> None:
         make_simulator(get_domain(name), config.stream.simulator)
 
 
+def check_model(config: RunConfig) -> None:
+    """Look for the pretrained model, if there is one, before anything is started or written.
+
+    Raises ModelError: it cannot be had, does not fit, or lacks a package.
+    """
+    if config.model.pretrained is not None:
+        from model.pretrained import check
+
+        check(config.model)
+
+
 def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console) -> int:
     """Run (or go on with) the run in `folder`, which is held, and return the exit code.
 

@@ -100,7 +100,7 @@ def run(
     ] = None,
 ) -> int:
     """Start a new run. A taken name gets a number unless --set name=NAME chose it."""
-    from cluster.conduct import check_stream, conduct
+    from cluster.conduct import check_model, check_stream, conduct
     from cluster.ports import check_ports_free
     from cluster.run_folder import RunFolder
     from cluster.settings import load_settings
@@ -108,6 +108,7 @@ def run(
     settings = load_settings(config, assignments or (), os.environ)
     check_ports_free(settings.config)
     check_stream(settings.config)
+    check_model(settings.config)
     root = Path(settings.config.folder)
     with RunFolder.create(root, settings.config.name, not settings.name_given) as folder:
         final = settings.config.model_copy(update={"name": folder.name})
@@ -118,7 +119,7 @@ def run(
 @app.command()
 def resume(run: Run) -> int:
     """Go on with a run that was stopped or killed."""
-    from cluster.conduct import check_stream, conduct
+    from cluster.conduct import check_model, check_stream, conduct
     from cluster.ports import check_ports_free
     from cluster.run_folder import RunFolder, RunFolderError
     from cluster.settings import load_settings
@@ -129,6 +130,7 @@ def resume(run: Run) -> int:
         config = load_settings(str(folder.config_file)).config
         check_ports_free(config)
         check_stream(config)
+        check_model(config)
         return conduct(config, folder, True, run_console())
 
 

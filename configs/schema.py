@@ -183,6 +183,12 @@ class ActingConfig(Section):
     contrast: Annotated[float, Field(ge=0.0)] = Field(0.5, description="α")
     plausibility: Share = Field(0.1, description="γ")
     restrict: bool = Field(False, description="Only actions that the simulator accepts.")
+    answer_temperature: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="Of the answer's tokens, probes included; 0: the most likely (greedy)."
+    )
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="Draw from the fewest tokens with so much probability together."
+    )
 
 
 class BankConfig(Section):

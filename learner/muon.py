@@ -54,9 +54,8 @@ class Muon(torch.optim.Optimizer):
             for shape, members in stacks.items():
                 stacked = torch.cat([update.reshape(-1, *shape) for _, update in members])
                 rate = group["lr"] * 0.2 * max(shape) ** 0.5
-                updates = orthogonal(stacked).split(
-                    [weight.numel() // shape.numel() for weight, _ in members]
-                )
+                sizes = [weight.numel() // shape.numel() for weight, _ in members]
+                updates = torch.split(orthogonal(stacked), sizes)
                 for (weight, _), update in zip(members, updates, strict=True):
                     weight.mul_(1 - group["lr"] * group["weight_decay"])
                     weight.sub_(update.view(weight.shape), alpha=rate)

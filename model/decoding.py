@@ -17,15 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.batches import Words
 from model.choosing import GREEDY, Sampling, choose, restrict, token_trie
 from model.decoder_layer import JoinedRead, Layer, make_layers, rotary_table
-from model.batches import Words
 from model.errors import ModelError
 from model.procedure_lm import ProcedureLM
 from model.slot_cache import SlotCache
-
-LONGEST_ACTION = 16
-"""Tokens after which an action that has not ended is cut."""
 
 KEPT_WHILE_LIVE = 0.8
 """Rows whose answers have ended are dropped once no more than this share goes on: dropping copies
@@ -58,7 +55,7 @@ class DecodingEngine:
         self._layers = make_layers(backbone)
         self._table = backbone.embed(torch.arange(len(model.tokenizer), device=device))  # (V, D)
         self._roles = backbone.role_table()  # (roles, V, D)
-        places = torch.arange(max(max_tokens, LONGEST_ACTION), device=device)
+        places = torch.arange(max(max_tokens, model.tokenizer.longest_action), device=device)
         cosine, sine = backbone.rotary(self._table, places[None])
         self._rotary = rotary_table(cosine[0], sine[0])  # (places, 1, width / 2) complex
         self._below = SlotCache(
@@ -187,7 +184,7 @@ class DecodingEngine:
         self._above.start(procedures)
         against = contrasted  # the row of R⁺ that each row of R⁻ belongs to
         tokens = torch.full((len(procedures),), self.model.tokenizer.act, device=procedures.device)
-        for _ in range(LONGEST_ACTION):
+        for _ in range(self.model.tokenizer.longest_action):
             scores = self._above.step(tokens)  # (R⁺ rows, then R⁻ rows; V)
             positive = scores[: len(running)]
             if nodes is not None:
@@ -270,7 +267,7 @@ class _Answers:
                 len(self._layers),
                 self._rows,
                 backbone.key_value_heads,
-                LONGEST_ACTION,
+                self._model.tokenizer.longest_action,
                 backbone.head_width,
                 dtype=backbone.dtype,
                 device=procedures.device,

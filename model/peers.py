@@ -25,7 +25,7 @@ def sum_over_peers(*tensors: Tensor) -> tuple[Tensor, ...]:
         return tensors
     flat = torch.cat([tensor.reshape(-1).float() for tensor in tensors])
     distributed.all_reduce(flat)
-    parts = flat.split([tensor.numel() for tensor in tensors])
+    parts = torch.split(flat, [tensor.numel() for tensor in tensors])
     return tuple(
         part.view(tensor.shape).to(tensor.dtype)
         for part, tensor in zip(parts, tensors, strict=True)

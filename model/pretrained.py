@@ -99,6 +99,19 @@ def resolved(config: ModelConfig) -> ModelConfig:
     )
 
 
+def check(config: ModelConfig) -> None:
+    """All that can be found out quickly: whether the model is there and fits, and its packages.
+
+    `ModelError` where something is missing. Weights are not read.
+    """
+    if config.pretrained is None:
+        return
+    resolved(config)
+    _tokenizer(config.pretrained)
+    if config.tuning == "lora":
+        _peft()
+
+
 def make_tokenizer(
     config: ModelConfig, vocabulary: Sequence[str], names: Sequence[str]
 ) -> Tokenizer:
@@ -132,23 +145,27 @@ def build(config: ModelConfig, tokenizer: SubwordTokenizer) -> tuple[Any, Pretra
 
 def _add_adapters(transformer: nn.Module, rank: int) -> None:
     """LoRA (arXiv:2106.09685) on every linear map of the layers, in float32."""
+    peft = _peft()
+    layers = transformer.get_submodule("layers")
+    maps = {name for name, module in layers.named_modules() if isinstance(module, nn.Linear)}
+    targets = sorted({name.rpartition(".")[2] for name in maps})
+    settings = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
+    peft.inject_adapter_in_model(settings, transformer)
+    for name, weight in transformer.named_parameters():
+        weight.requires_grad_("lora_" in name)
+        if weight.requires_grad:
+            weight.data = weight.data.float()
+
+
+def _peft() -> Any:
     try:
-        from peft import LoraConfig, inject_adapter_in_model
+        import peft
     except ImportError as error:
         raise ModelError(
             "model.tuning = lora needs the package `peft`, which cannot be imported here "
             f"({error}): install it with `pip install peft`, or choose frozen or full"
         ) from error
-    layers = transformer.get_submodule("layers")
-    maps = {name for name, module in layers.named_modules() if isinstance(module, nn.Linear)}
-    targets = sorted({name.rpartition(".")[2] for name in maps})
-    inject_adapter_in_model(
-        LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets), transformer
-    )
-    for name, weight in transformer.named_parameters():
-        weight.requires_grad_("lora_" in name)
-        if weight.requires_grad:
-            weight.data = weight.data.float()
+    return peft
 
 
 def _is_folder(name: str) -> bool:

@@ -19,6 +19,9 @@ SPECIALS = ("<pad>", "<act>", "<end>")
 BEGIN = "<domain>"
 """Where a text begins: what stands before it, in the same episode, is forgotten."""
 
+LONGEST_ACTION = 16
+"""Words after which an action that has not ended is cut."""
+
 NO_RENAMING: Mapping[str, str] = {}
 
 
@@ -33,6 +36,7 @@ class Tokenizer(Protocol):
     """The id of `<domain>`; -1 in a vocabulary without it."""
     joined: frozenset[int]
     """Ids that stand at the position of the token before them."""
+    longest_action: int  # tokens after which an action that has not ended is cut
 
     def __len__(self) -> int:
         """How many ids there are."""
@@ -58,6 +62,7 @@ class WordTokenizer:
         self.pad, self.act, self.end = (self._ids[word] for word in SPECIALS)
         self.begin = self._ids.get(BEGIN, -1)
         self.joined = frozenset(self._ids[word] for word in joined)
+        self.longest_action = LONGEST_ACTION
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -101,6 +106,7 @@ class SubwordTokenizer:
         self.pad, self.act, self.end = (self._words[word][0] for word in SPECIALS)
         self.begin = self._words[BEGIN][0] if BEGIN in specials else -1
         self.joined: frozenset[int] = frozenset()
+        self.longest_action = 3 * LONGEST_ACTION  # a name such as block12 takes two to four
 
     def __len__(self) -> int:
         return len(self.kept) + len(self.specials)

@@ -115,11 +115,12 @@ class PddlGymSimulator:
             return tuple(sorted(_words(literal) for literal in literals))
         if self._candidates is None:
             self._candidates = tuple(sorted(self._all_actions()))
-        return tuple(
-            action
-            for action in self._candidates
-            if self._env._action_valid_test(state, self._literal(action))
-        )
+        with _without_warnings():
+            return tuple(
+                action
+                for action in self._candidates
+                if self._env._action_valid_test(state, self._literal(action))
+            )
 
     def step(self, action: Action) -> bool:
         """Apply the action; False if it is not applicable (the state stays as it was)."""
@@ -127,7 +128,8 @@ class PddlGymSimulator:
         if not self._exists(action):
             return False
         try:
-            self._env.step(self._literal(action))
+            with _without_warnings():
+                self._env.step(self._literal(action))
         except InvalidAction:
             return False
         self._atoms = None
@@ -197,6 +199,14 @@ def _parse(domain: Any, task: Task) -> Any:
     except (AssertionError, AttributeError, IndexError, KeyError, ValueError) as error:
         raise TaskError(f"PDDLGym cannot read the problem {task.origin}: {error!r}") from error
     return parser
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """PDDLGym's way to SWI-Prolog uses deprecated calls of random and leaves files unclosed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager

@@ -13,9 +13,11 @@ from tasks.generators.hanoi import HANOI
 from tasks.generators.hiking import HIKING
 from tasks.generators.manylogistics import MANYLOGISTICS
 from tasks.generators.manymiconic import MANYMICONIC
+from tasks.generators.meetpass import MEETPASS
 from tasks.generators.minecraft import MINECRAFT
 from tasks.generators.newspapers import NEWSPAPERS
 from tasks.generators.onearmedgripper import ONEARMEDGRIPPER
+from tasks.generators.slidetile import SLIDETILE
 from tasks.generators.spannerlearning import SPANNERLEARNING
 from tasks.generators.trapnewspapers import TRAPNEWSPAPERS
 from tasks.generators.travel import TRAVEL
@@ -41,6 +43,8 @@ GENERATORS = {
     "minecraft": MINECRAFT,
     "glibrearrangement": GLIBREARRANGEMENT,
     "hiking": HIKING,
+    "meetpass": MEETPASS,
+    "slidetile": SLIDETILE,
 }
 """By the name of the domain."""
 

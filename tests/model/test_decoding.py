@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
 from small_model import trace_of
 
 from model import DecodingEngine, EncodedTrace, ModelError, ProcedureLM, collate
+from model.choosing import Sampling
 from model.decoding import contrastive_scores
 
 
@@ -68,6 +72,114 @@ def test_incremental_decoding_equals_the_full_pass(model: ProcedureLM) -> None:
             engine.feed(acting, fed)
     for number, trace in enumerate(traces):
         assert answers[number] == plain_answers(model, trace)
+
+
+@pytest.fixture
+def expected(model: ProcedureLM) -> list[list[tuple[list[int], list[int]]]]:
+    return [plain_answers(model, trace_of(model, number)) for number in range(12)]
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_order_of_entering_and_leaving_gives_the_same(
+    model: ProcedureLM, expected: list[list[tuple[list[int], list[int]]]], data: st.DataObject
+) -> None:
+    """Slots are refilled while others run, some episodes break off, and tokens come in pieces."""
+    engine = DecodingEngine(model, slots=4, max_tokens=64)
+    traces = [trace_of(model, number) for number in range(12)]
+    slots: dict[int, tuple[int, int]] = {}
+    for _ in range(data.draw(st.integers(3, 8), "rounds")):
+        for slot in data.draw(st.lists(st.integers(0, 3), unique=True), "entering"):
+            number = data.draw(st.integers(0, 11), "trace")
+            with torch.inference_mode():
+                engine.enter([slot], [traces[number].tokens[: traces[number].decisions[0][0]]])
+            slots[slot] = (number, 0)
+        acting = [slot for slot in data.draw(st.permutations(range(4)), "order") if slot in slots]
+        acting = acting[: data.draw(st.integers(0, 4), "how many")]
+        if not acting:
+            continue
+        with torch.inference_mode():
+            reading = engine.read(acting)
+            decoded = engine.decode(acting, reading.memory)
+            for row, slot in enumerate(acting):
+                number, decision = slots[slot]
+                assert (reading.codes[row].tolist(), decoded[row]) == expected[number][decision]
+                start, length = traces[number].decisions[decision]
+                fed = traces[number].tokens[start + 1 : start + 1 + length]
+                cut = data.draw(st.integers(0, length), "cut")
+                engine.feed([slot, slot], [fed[:cut], fed[cut:]])
+                slots[slot] = (number, decision + 1)
+                if decision + 1 == len(traces[number].decisions):
+                    del slots[slot]
+
+
+def test_the_contrast_of_a_pair_is_that_of_two_separate_runs(model: ProcedureLM) -> None:
+    """Each side by full passes of its own; answers of different length leave the batch."""
+    source = torch.Generator().manual_seed(11)
+    R, against = (2 * torch.randn(24, model.chunks, 8, generator=source) for _ in range(2))
+    where = torch.arange(24) % 3 != 0
+    engine = DecodingEngine(model, slots=24, max_tokens=64)
+    expected = []
+    with torch.inference_mode():
+        found = engine.decode(range(24), R, against, where, alpha=0.7, gamma=0.2)
+        for row in range(24):
+            tokens = [model.tokenizer.act]
+            while len(tokens) <= 16:
+                inputs = torch.tensor([tokens])
+                positive, negative = (
+                    torch.log_softmax(model.answer(inputs, each[row : row + 1])[:, -1], -1)
+                    for each in (R, against)
+                )
+                if where[row]:
+                    positive = contrastive_scores(positive, negative, 0.7, 0.2)
+                token = int(positive.argmax())
+                if token == model.tokenizer.end:
+                    break
+                tokens.append(token)
+            expected.append(tokens[1:])
+    assert found == expected
+    assert len({len(answer) for answer in found}) > 1
+    assert len({tuple(answer) for answer in found}) > 4
+
+
+class RecordingEngine(DecodingEngine):
+    """Remembers the scores that tokens were chosen by."""
+
+    scores: list[torch.Tensor]
+
+    def _choose(self, scores: torch.Tensor, *rest: Any) -> torch.Tensor:
+        self.scores.append(scores.clone())
+        return super()._choose(scores, *rest)
+
+
+def test_silent_banks_leave_every_score_as_it_is_bit_for_bit(model: ProcedureLM) -> None:
+    R = torch.randn(6, model.chunks, 8, generator=torch.Generator().manual_seed(3))
+    engine = RecordingEngine(model, slots=6, max_tokens=64)
+    seen = []
+    with torch.inference_mode():
+        for banks in ((), (R.flip(0), torch.zeros(6, dtype=torch.bool), 0.5, 0.1)):
+            engine.scores = []
+            engine.decode(range(6), R, *banks)
+            seen.append(engine.scores)
+    alone, silent = seen
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(alone, silent, strict=True))
+
+
+def test_drawn_answers_are_those_of_their_seed(model: ProcedureLM) -> None:
+    R = torch.randn(16, model.chunks, 8, generator=torch.Generator().manual_seed(3))
+    engine = DecodingEngine(model, slots=16, max_tokens=64)
+
+    def drawn(seed: int, temperature: float) -> list[list[int]]:
+        sampling = Sampling(temperature, 0.95, torch.Generator().manual_seed(seed))
+        return engine.decode(range(16), R, sampling=sampling)
+
+    with torch.inference_mode():
+        greedy = engine.decode(range(16), R)
+        assert drawn(1, 1.0) == drawn(1, 1.0)
+        assert drawn(1, 1.0) != drawn(2, 1.0)
+        assert drawn(1, 0.0) == drawn(2, 1e-6) == greedy
 
 
 def test_rows_without_contrast_answer_bit_for_bit_as_without_banks(model: ProcedureLM) -> None:

@@ -68,6 +68,8 @@ COUNTED = {
     "minecraft": {"logs": "log", "grass": "grass", "planks": "plank", "sites": "site"},
     "glibrearrangement": {"toys": "toy", "sites": "site"},
     "hiking": {"places": "loc"},
+    "meetpass": {"trains": "train"},
+    "slidetile": {"columns": "column", "rows": "row"},
 }
 """The pool whose objects a size counts, where there is one."""
 

@@ -13,7 +13,7 @@ from tasks.errors import TaskError
 from tasks.generators import GENERATORS
 from tasks.mimir_simulator import MimirSimulator
 from tasks.pddlgym_simulator import PddlGymSimulator
-from tasks.simulators import why_not_mimir, why_not_pddlgym
+from tasks.simulators import NEEDS_PROLOG, why_not_mimir, why_not_pddlgym
 from tasks.task import Action, Simulator, Task
 
 ONE_WAY = frozenset({"spannerlearning", "trapnewspapers"})
@@ -64,19 +64,29 @@ def walk(domain: Domain, tasks: list[Task], steps: int, deadline: float = float(
 
 
 def domain_for_both(name: str) -> Domain:
-    """The domain; skips the test where PDDLGym cannot run it here (no SWI-Prolog)."""
+    """The domain; skips the test where PDDLGym asks SWI-Prolog, which takes seconds a state."""
     domain = get_domain(name)
-    if reason := why_not_pddlgym(domain):
-        pytest.skip(reason)
+    if domain.definition.features & NEEDS_PROLOG:
+        pytest.skip("only the slow test below asks SWI-Prolog")
     return domain
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generated_tasks(name: str) -> None:
     domain = domain_for_both(name)
-    tasks = [domain.draw({}, seed) for seed in range(25)]
-    enough = 25 * (2 if name in ONE_WAY else 10)
-    assert walk(domain, tasks, steps=15) >= enough
+    tasks = [domain.draw({}, seed) for seed in range(12)]
+    enough = 12 * (2 if name in ONE_WAY else 8)
+    assert walk(domain, tasks, steps=12) >= enough
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_generated_tasks_that_need_prolog() -> None:
+    domain = get_domain("fridge")
+    if reason := why_not_pddlgym(domain):
+        pytest.skip(reason)
+    tasks = [domain.draw({"fridges": (1, 1), "screws": (2, 2)}, seed) for seed in range(4)]
+    assert walk(domain, tasks, steps=5) >= 4 * 4
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -102,7 +102,7 @@ def test_the_canonical_plan_follows_from_the_text(name: str) -> None:
         order = objects_in_order(simulator, naming, prompt)
         other = RENDERING.naming(simulator, seed + 1)
         assert order == objects_in_order(simulator, other, RENDERING.prompt(simulator, other))
-        outcome = planner.plan(task, PlanLimits(), lambda _: order)
+        outcome = planner.plan(task, PlanLimits(), lambda _, order=order: order)
         assert outcome.status == "solved"
         if not outcome.optimal:
             continue
@@ -112,7 +112,7 @@ def test_the_canonical_plan_follows_from_the_text(name: str) -> None:
         mentioned = set(prompt.split())
         shown = [new[name] for name in order if naming.word[name] in mentioned]
         renamed = domain.task(rename(domain, problem, new, rng), "renamed")
-        again = planner.plan(renamed, PlanLimits(), lambda _: shown)
+        again = planner.plan(renamed, PlanLimits(), lambda _, shown=shown: shown)
         assert again.plan == tuple(renamed_atom(action, new) for action in outcome.plan)
         said = {naming.word[name] for action in outcome.plan for name in action[1:]}
         known = mentioned | domain.naming_rules.own_names
