@@ -36,7 +36,7 @@ def some_procedure(model: ProcedureLM, number: int, decision: int) -> torch.Tens
 
 def plain_answers(model: ProcedureLM, number: int) -> list[tuple[list[int], list[int]]]:
     """(codes, greedy answer) of every decision, each token by a full pass over everything."""
-    batch = collate([trace_of(model, number)])
+    batch = collate([trace_of(model, number)], model.tokenizer)
     memory, _ = model.write_batch(batch)
     quantised = model.quantise(memory)
     found = []
