@@ -84,7 +84,7 @@ BAKING = Generator(
         Parameter("dishes", 1, (2, 2), "dishes that can be made, each with what it takes"),
         Parameter("pans", 1, (1, 2), "pans"),
         Parameter("spare", 0, (0, 1), "eggs or flours beyond those that are needed"),
-        goals(1, 2),
+        goals(2, 3),
     ),
     draw,
     # Soaps and the oven are ordered: no atom shows them before they are used. There are as many

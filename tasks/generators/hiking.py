@@ -60,7 +60,7 @@ def _distances(paths: set[tuple[str, str]], start: str, water: set[str]) -> dict
 HIKING = Generator(
     (
         Parameter("places", 3, (8, 8), "places"),
-        Parameter("loops", 0, (0, 1), "connections beyond those of a tree"),
+        Parameter("loops", 0, (0, 0), "connections beyond those of a tree"),
         Parameter("water", 0, (0, 1), "places that cannot be left"),
         GOALS,
     ),
