@@ -30,10 +30,10 @@ class NeighboursLike(Protocol):
 def mixture_weights(
     similarities: npt.NDArray[np.floating], temperature: float
 ) -> npt.NDArray[np.float64]:
-    """softmax(s_i / tau) over the m neighbours, computed without overflow. Shape (m,)."""
+    """softmax(s_i / tau) over the m neighbours (…, m), computed without overflow."""
     scaled = np.asarray(similarities, dtype=np.float64) / temperature
-    weights = np.exp(scaled - scaled.max())
-    return np.asarray(weights / weights.sum())
+    weights = np.exp(scaled - scaled.max(-1, keepdims=True))
+    return np.asarray(weights / weights.sum(-1, keepdims=True))
 
 
 def reconstruct(
@@ -54,12 +54,12 @@ def reconstruct(
     if not rows:
         return own.clone(), found
     k, n = max(counts), own.shape[1]
-    weights = np.zeros((len(rows), k), dtype=np.float32)
+    similarities = np.full((len(rows), k), -np.inf)
     codes = np.zeros((len(rows), k, n), dtype=np.int64)
     for place, row in enumerate(rows):
-        near = neighbours[row]
-        weights[place, : counts[row]] = mixture_weights(near.similarities, temperature)
-        codes[place, : counts[row]] = near.codes
+        similarities[place, : counts[row]] = neighbours[row].similarities
+        codes[place, : counts[row]] = neighbours[row].codes
+    weights = mixture_weights(similarities, temperature)
     procedures = code_vectors.to(own.dtype)[torch.from_numpy(codes)]  # (rows, k, n, d)
     mixture = torch.from_numpy(weights).to(own.dtype)[:, None] @ procedures.flatten(2)
     mixed = own.clone()
