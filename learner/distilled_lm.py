@@ -12,7 +12,7 @@ from learner.distillation import Distiller, StepStatistics
 from learner.errors import LearnerError
 from learner.student import RoundStatistics
 from model.procedure_lm import ProcedureLM
-from model.saving import from_bytes, to_bytes
+from model.saving import from_bytes, frozen_weights, to_bytes
 from shared_memory.records import Trace
 from tasks.rendering import Rendering
 
@@ -109,7 +109,9 @@ class DistilledLM:
                 "the saved model has another configuration or vocabulary than this run: "
                 "resume with the configuration that it was made with, or start a new run"
             )
-        self.model.load_state_dict(saved.state_dict())
+        frozen = frozen_weights(self.model)
+        learned = {name: value for name, value in saved.state_dict().items() if name not in frozen}
+        self.model.load_state_dict(learned, strict=not frozen)
         return version
 
 

@@ -37,7 +37,7 @@ def to_bytes(
 
     `instead` holds tensors that take the place of the model's own, by name.
     """
-    frozen = _frozen(model)
+    frozen = frozen_weights(model)
     replaced = instead or {}
     tensors = {
         name: replaced.get(name, tensor).detach().to(tensor.dtype).contiguous()
@@ -85,8 +85,8 @@ def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[Procedure
         missing, unexpected = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
         raise ModelError(f"this model file does not fit its own configuration: {error}") from error
-    if unexpected or set(missing) - _frozen(model):
-        differ = sorted({*unexpected, *(set(missing) - _frozen(model))})
+    if unexpected or set(missing) - frozen_weights(model):
+        differ = sorted({*unexpected, *(set(missing) - frozen_weights(model))})
         raise ModelError(
             f"this model file does not fit its own configuration: {differ[0]} and "
             f"{len(differ) - 1} other tensors are missing or too many"
@@ -128,7 +128,7 @@ def from_pretrained(folder: Path | str, pretrained: str | None = None) -> tuple[
     return from_bytes(path.read_bytes(), pretrained)
 
 
-def _frozen(model: ProcedureLM) -> set[str]:
+def frozen_weights(model: ProcedureLM) -> set[str]:
     """Names of the weights that are never trained, and so lie with the pretrained model."""
     return {name for name, weight in model.named_parameters() if not weight.requires_grad}
 
