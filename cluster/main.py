@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from cluster.output import READER_GONE, run_console, silence
-from configs.errors import NesyprError
+from configs.errors import ConfigurationError, NesyprError
 
 app = typer.Typer(
     add_completion=False,
@@ -216,6 +216,41 @@ def bench(
         _print_json(result)
     else:
         Console().print(bench_table(name, result))
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="Which study: policy.")],
+    config: Annotated[str, typer.Argument(help="A YAML file, or a name in configs/.")] = "tiny",
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value; may be given several times."),
+    ] = None,
+    traces: Annotated[int, typer.Option(min=1, help="Planned tasks a domain.")] = 4000,
+    tasks: Annotated[int, typer.Option(min=2, help="Held-out tasks a domain.")] = 200,
+    processes: Annotated[
+        int, typer.Option(min=0, help="Distilling processes; 0: one for each core.")
+    ] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and the model.")] = Path(
+        "runs/study-policy"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Study: `nesypr study policy` learns ten domains from nothing and tries held-out tasks."""
+    from cluster.settings import load_settings
+    from cluster.study_policy import StudySize, study_policy, usable_processes, write_result
+
+    if name != "policy":
+        raise ConfigurationError(f"there is no study {name!r}: there is policy")
+    settings = load_settings(config, assignments or (), os.environ)
+    size = StudySize(traces, tasks, processes or usable_processes())
+    result = study_policy(settings.config, size, out, lambda line: typer.echo(line, err=as_json))
+    page = write_result(result, out)
+    if as_json:
+        _print_json(result.as_dict())
+    else:
+        typer.echo(page.read_text(encoding="utf-8"))
+        typer.echo(str(page))
 
 
 @app.command()

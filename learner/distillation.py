@@ -50,6 +50,7 @@ class StepStatistics:
     loss: float  # cross-entropy a token, nats
     commitment: float
     exact: float  # share of decisions answered exactly, teacher-forced
+    exact_of: tuple[float, ...]  # the same, for each trace of the batch
     gradient_norm: float
     learning_rate: float
     tokens: int  # read, padding left out
@@ -114,7 +115,11 @@ class Distiller:
             self.steps,
             float(losses.cross_entropy),
             float(losses.commitment),
-            float(losses.exact),
+            float(losses.right.float().mean()),
+            tuple(
+                float(right.float().mean())
+                for right in torch.split(losses.right, batch.of_trace.tolist())
+            ),
             norm,
             rate,
             batch.token_count,

@@ -29,6 +29,11 @@ class FrameBuffer:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
+    @property
+    def pending(self) -> int:
+        """Bytes of a frame that is not complete yet."""
+        return len(self._bytes)
+
     def feed(self, data: bytes) -> list[Any]:
         """Add bytes; the values of all frames that are now complete.
 

@@ -111,6 +111,7 @@ class TraceBatch:
     inputs: Tensor  # (S, L) <act> and the answer without its last token
     targets: Tensor  # (S, L) the answer: action words, <end>
     mask: Tensor  # (S, L) bool: where a target stands
+    of_trace: Tensor  # (traces,) how many of the decisions each trace has
 
     @property
     def token_count(self) -> int:
@@ -133,6 +134,7 @@ class TraceBatch:
             self.inputs.to(device),
             self.targets.to(device),
             self.mask.to(device),
+            self.of_trace.to(device),
         )
 
 
@@ -167,6 +169,7 @@ def collate(traces: Sequence[EncodedTrace], tokenizer: Tokenizer) -> TraceBatch:
         inputs=spoken[:, :-1],
         targets=spoken[:, 1:],
         mask=torch.arange(int(answers.max())) < answers[:, None],
+        of_trace=of_trace,
     )
 
 

@@ -30,7 +30,7 @@ class Losses:
     total: Tensor  # () cross-entropy + β · commitment
     cross_entropy: Tensor  # () mean over answer tokens
     commitment: Tensor  # ()
-    exact: Tensor  # () share of decisions whose every token was the most likely one
+    right: Tensor  # (S,) bool: decisions whose every token was the most likely one
 
 
 class ProcedureLM(nn.Module):
@@ -89,8 +89,9 @@ class ProcedureLM(nn.Module):
         total = cross_entropy + self.config.book.commitment * quantised.commitment
         right = ~batch.mask  # (S, L)
         right[batch.mask] = logits.detach().argmax(-1) == targets
-        exact = right.all(1).float().mean()
-        return Losses(total, cross_entropy.detach(), quantised.commitment.detach(), exact)
+        return Losses(
+            total, cross_entropy.detach(), quantised.commitment.detach(), right.all(1)
+        )
 
     def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
         """The memory M (S, N, D_m) of every decision, and the hidden states below (P, D)."""
