@@ -31,13 +31,20 @@ MAKES = {
     ("check",): "scripts/check .venv/bin",
     ("bench",): ".venv/bin/nesypr bench acting",
 }
-TAKES_LONG = {("nesypr", "run", "quickstart")}
-"""Half a minute, and nothing that the run of smoke does not have but its configuration, which
+TAKES_LONG = {("nesypr", "run", "quickstart"), ("nesypr", "bench", "decode")}
+"""Minutes; the run has nothing that the run of smoke does not have but its configuration, which
 `test_a_run_is_possible` looks at."""
+SMALL_STUDY = (
+    *("--traces", "10", "--tasks", "4", "--out", "study"),
+    *("--set", "distillation.total_steps=12", "--set", "model.book.warmup_steps=5"),
+    *("--set", "stream.step_limit=4"),
+)
+"""What makes a study short: it learns nothing, but does everything."""
 SAYS = {
     ("report", "--schema"): '"$schema"',
     ("tasks", "list"): "blocks 2-4",
     ("bench", "acting"): "plain decisions per s",
+    ("bench", "decode"): "contrast cost",
     ("doctor",): "all is well",
     ("--version",): f"nesypr {metadata.version('nesypr')}",
 }
@@ -103,6 +110,10 @@ def test_the_command_runs(words: tuple[str, ...], world: World) -> None:
                 page = Path(result.output.strip())
                 assert page.name == options[options.index("--out") + 1]
                 assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+        case ("nesypr", "study", *_):
+            result = world.nesypr((*words[1:], *SMALL_STUDY))
+            assert result.code == 0, result.output
+            assert "95 %" in result.output
         case ("nesypr", *rest):
             result = world.nesypr(tuple(rest))
             assert result.code == 0, result.output
