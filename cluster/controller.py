@@ -86,7 +86,7 @@ class RunController:
             config.distillation.tasks_per_version,
             config.distillation.max_staleness,
         )
-        self.script = Script(len(self.stream.phases))
+        self.script = Script(len(self.stream.phases), memory=self.config.model.memory.use != "none")
         self._domains = tuple(domain.name for domain in self.stream.domains)
         self._emit = observers.emit
         self._resume = resume
@@ -357,7 +357,7 @@ class RunController:
                 self._alarm("learner_died", event.sentence)
                 continue
             if isinstance(event, LearnerComplaint):
-                self._alarm("checkpoint", event.sentence)
+                self._alarm(event.kind, event.sentence)
                 continue
             if event.version > self._state.version:
                 self._state.version = event.version

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from cluster.book_watch import BookWatch
 from cluster.observer import VersionPublished
 from cluster.run_folder import RunFolder
 from cluster.supervisor import Supervisor
@@ -65,6 +66,7 @@ class LearnerComplaint:
     """Something that a person should know, e.g. a damaged checkpoint that was passed over."""
 
     sentence: str
+    kind: str = "checkpoint"
 
 
 LearnerEvent = LearnerVersion | LearnerDown | LearnerComplaint
@@ -110,6 +112,7 @@ class LearnerLink:
         self._reported = -1
         self._deaths = 0
         self._complaints: set[str] = set()
+        self._book = BookWatch(plan.model.book, plan.setting.distillation.learning_rate)
         self._stopped = False
         self.expected = False
         """Whether somebody waits for a version: a learner that does nothing then hangs."""
@@ -200,6 +203,9 @@ class LearnerLink:
             self._deaths = 0
             self._reported = max(self._reported, report.version)
             events.append(LearnerVersion(report.version, _published(report)))
+            broken = self._book.take(report.version, report.round)
+            if broken is not None:
+                events.append(LearnerComplaint(broken, "book_broken"))
         if status.phase in ("failed", "ended"):
             reason = status.failure or "its loop ended"
             if status.user_error and self._deaths >= USER_ERRORS_ENDURED:

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from actors.policy import Policy
 from actors.records import Assignment, Shuffle
 from actors.rollout import FinishedEpisode, Rollout
+from cluster.book_watch import BookWatch
 from configs.errors import ConfigurationError
 from configs.schema import DomainShare, PhaseConfig, RunConfig, StreamConfig
 from learner.joint_distillation import JointProgress, JointSetting, distil_together
@@ -114,10 +115,14 @@ def study_policy(config: RunConfig, size: StudySize, folder: Path, tell: Tell) -
     traces = _teach(stream, config, size, tell)
     planned = time.monotonic()
     last: list[JointProgress] = []
+    watch = BookWatch(config.model.book, config.distillation.learning_rate)
 
     def on_progress(progress: JointProgress) -> None:
         last[:] = [progress]
         tell(_progress_line(progress, config.distillation.total_steps))
+        broken = watch.take(progress.step, progress)
+        if broken is not None:
+            tell(f"warning: {broken}")
 
     domains = tuple(domain.name for domain in stream.domains)
     payload = distil_together(

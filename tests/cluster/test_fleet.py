@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from cluster.fleet import MAX_DEATHS_IN_A_ROW, ActorAnswered, ActorDown, ActorUp
 from cluster.learner_link import LearnerLink, LearnerVersion
 from cluster.ray_session import RaySession
 from cluster.supervisor import Supervisor
+from configs.schema import DistillationConfig, ModelConfig
 from learner.actor import ActorStatus
 from learner.learner import LearnerStatus, VersionReport
 from learner.student import RoundStatistics
@@ -136,7 +138,8 @@ def test_a_version_published_between_two_questions_is_told_in_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cluster.learner_link.LearnerActor", learner_class())
-    plan: Any = type("Plan", (), {"setting": None, "model": None, "url": ""})()
+    setting = SimpleNamespace(distillation=DistillationConfig())
+    plan: Any = SimpleNamespace(setting=setting, model=ModelConfig(), url="")
     link = LearnerLink(plan, 60.0, Supervisor(60.0, time.monotonic()), cpus=0.0)
     told: list[LearnerVersion] = []
     deadline = time.monotonic() + 30.0
