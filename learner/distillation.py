@@ -99,7 +99,8 @@ class Distiller:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
         losses = self.model(batch)
-        (losses.total * self._weight(batch)).backward()
+        answers, decisions = self._shares(batch)
+        (losses.total * answers + losses.pull * (decisions - answers)).backward()
         self._share_gradients()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP))
         if not math.isfinite(norm):
@@ -205,13 +206,14 @@ class Distiller:
             self._averages[name].lerp_(weight.float(), 1 - decay)
 
     @staticmethod
-    def _weight(batch: TraceBatch) -> float:
-        """What this process's mean over answer tokens counts in the mean over all processes'."""
+    def _shares(batch: TraceBatch) -> tuple[float, float]:
+        """This process's share of all processes' answer tokens, and of their decisions."""
         if peer_count() == 1:
-            return 1.0
-        mine = batch.mask.sum().float()
+            return 1.0, 1.0
+        mine = torch.tensor([float(batch.mask.sum()), float(batch.decision_count)])
         (total,) = sum_over_peers(mine)
-        return float(mine / total)
+        answers, decisions = (mine / total).tolist()
+        return answers, decisions
 
     def _share_gradients(self) -> None:
         """Sum the gradients of all processes."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ from shared_memory.records import Trace
 
 SILENCE_S = 300.0
 """Seconds without a sign of life after which the processes are ended."""
+
+LOOK_EVERY_S = 0.2
 
 
 class JointSetting(BaseModel):
@@ -72,6 +74,7 @@ def distil_together(
     """
     folder = Path(setting.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL_FILE).unlink(missing_ok=True)  # or an earlier one could be taken for ours
     write_traces(folder / TRACES_FILE, traces)
     with _processes(setting) as started:
         _follow(started, on_progress)
@@ -132,29 +135,38 @@ def _follow(
     assert output is not None
     os.set_blocking(output.fileno(), False)
     heard, text = time.monotonic(), b""
-    lines: deque[bytes] = deque()
-    while any(one.process.poll() is None for one in started) or lines:
+    while True:
+        ended = [one.process.poll() for one in started]  # before reading: nothing comes after
         data = output.read() or b""
         if data:
             heard = time.monotonic()
-            *whole, text = (text + data).split(b"\n")
-            lines.extend(whole)
-        while lines:
-            _report(lines.popleft(), on_progress)
-        failed = [one for one in started if one.process.poll() not in (None, 0)]
-        if failed:
-            raise LearnerError(f"a distilling process failed: {_last_words(failed[0])}")
+            *lines, text = (text + data).split(b"\n")
+            for line in lines:
+                _report(line, on_progress)
+        if any(code not in (None, 0) for code in ended):
+            raise LearnerError(f"a distilling process failed: {_cause(started)}")
+        if all(code == 0 for code in ended):
+            return
         if time.monotonic() - heard > SILENCE_S:
             raise LearnerError(f"the distilling processes were silent for {SILENCE_S:.0f} s")
-        time.sleep(0.2)
-    for line in (output.read() or b"").split(b"\n"):
-        _report(line, on_progress)
+        time.sleep(LOOK_EVERY_S)
 
 
 def _report(line: bytes, on_progress: Callable[[JointProgress], None] | None) -> None:
     if line and on_progress is not None:
         values: dict[str, Any] = json.loads(line)
         on_progress(JointProgress(**values))
+
+
+def _cause(started: Sequence[_Started]) -> str:
+    """What went wrong first: the others fail too, when they miss the one that is gone."""
+    failed = {rank: one for rank, one in enumerate(started) if one.process.poll()}
+    for rank, one in failed.items():
+        if one.process.returncode < 0:
+            name = signal.Signals(-one.process.returncode).name
+            return f"process {rank + 1} of {len(started)} was ended by {name}"
+    said = [_last_words(one) for one in failed.values()]
+    return next((words for words in said if "gloo" not in words.lower()), said[0])
 
 
 def _last_words(one: _Started) -> str:

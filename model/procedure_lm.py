@@ -28,6 +28,7 @@ class Losses:
     """What a training pass returns; `total` is the one to differentiate."""
 
     total: Tensor  # () cross-entropy + β · commitment
+    pull: Tensor  # () β · commitment alone: a mean over decisions, not over answer tokens
     cross_entropy: Tensor  # () mean over answer tokens
     commitment: Tensor  # ()
     right: Tensor  # (S,) bool: decisions whose every token was the most likely one
@@ -86,11 +87,15 @@ class ProcedureLM(nn.Module):
         logits = self.backbone.logits(hidden[batch.mask])  # (answer tokens, V)
         targets = batch.targets[batch.mask]
         cross_entropy = functional.cross_entropy(logits, targets)
-        total = cross_entropy + self.config.book.commitment * quantised.commitment
+        pull = self.config.book.commitment * quantised.commitment
         right = ~batch.mask  # (S, L)
         right[batch.mask] = logits.detach().argmax(-1) == targets
         return Losses(
-            total, cross_entropy.detach(), quantised.commitment.detach(), right.all(1)
+            cross_entropy + pull,
+            pull,
+            cross_entropy.detach(),
+            quantised.commitment.detach(),
+            right.all(1),
         )
 
     def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
