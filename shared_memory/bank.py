@@ -281,5 +281,7 @@ def _episode_arguments(episode: Episode) -> list[Argument]:
             accepted=decision.accepted,
             prompt_tokens=decision.prompt_tokens,
         )
+        action = decision.action.encode()
         arguments.extend((entry_digest(codes, decision.action), codes, encode(entry)))
+        arguments.extend((0 if decision.accepted else 1, action))
     return arguments

@@ -1,9 +1,13 @@
 """What the server does for a bank as one step each, in Lua.
 
-Values: an entry's counts are `>I4 times submitted, >I4 last version`; its record starts with the
-codes; a procedure's value is `>I8 number, >I4 entries, >I4 last version`. The log's rows for the
-replicas are `>B sign, >I8 number, >I4 last version, codes` (added), the same without codes
-(touched), and `>B sign, >I8 number` (retired). All writes of a script happen or none.
+Values: an entry's counts are `>I4 times submitted, >I4 last version, >I8 its procedure's number,
+>I4 times refused`, then its action; its record starts with the codes; a procedure's value is
+`>I8 number, >I4 entries, >I4 last version`. The log's rows for the replicas are `>B sign,
+>I8 number, >I4 last version, codes` (added), the same without codes (touched), `>B sign,
+>I8 number` (retired), and `>B sign, >I8 number, >I4 times submitted, >I4 times refused,
+>I2 length, action` (tried: the counts after this step; 0 times where the entry was retired).
+All writes of a script happen or none. Entries written before counts held more than `>I4 >I4` are
+completed when they come again.
 """
 
 from __future__ import annotations
@@ -23,14 +27,23 @@ local function write_totals(counters, sign, totals)
     end
   end
 end
-local function write_log(counters, log, longest, width, added, touched, gone)
-  if #added == 0 and #touched == 0 and #gone == 0 then return end
+local function write_log(counters, log, longest, width, added, touched, gone, tried)
+  if #added == 0 and #touched == 0 and #gone == 0 and #tried == 0 then return end
   local number = redis.call('HINCRBY', counters, 'log', 1)
   redis.call('XADD', log, 'MAXLEN', '~', longest, string.format('%d-0', number),
-    'w', width, 'a', table.concat(added), 't', table.concat(touched), 'r', table.concat(gone))
+    'w', width, 'a', table.concat(added), 't', table.concat(touched), 'r', table.concat(gone),
+    'o', table.concat(tried))
 end
-local function retire(sign, keys, digest, width, totals, gone)
-  local times = struct.unpack('>I4I4', redis.call('HGET', keys[1], digest))
+local function tried_row(sign, number, times, refused, action)
+  return struct.pack('>BI8I4I4I2', sign - 1, number, times, refused, #action) .. action
+end
+local function retire(sign, keys, digest, width, totals, gone, tried)
+  local counts = redis.call('HGET', keys[1], digest)
+  local times = struct.unpack('>I4', counts)
+  if #counts > 8 then
+    local _, _, number = struct.unpack('>I4I4I8', counts)
+    tried[#tried + 1] = tried_row(sign, number, 0, 0, string.sub(counts, 21))
+  end
   local record = redis.call('HGET', keys[2], digest)
   local codes = string.sub(record, 1, width)
   redis.call('HDEL', keys[1], digest)
@@ -73,14 +86,14 @@ else
   end
 end
 local totals = {new_totals(), new_totals()}
-local added, touched, gone = {}, {}, {}
+local added, touched, gone, tried = {}, {}, {}, {}
 local finished, doubled, asked, succeeded = 0, 0, 0, 0
 for _ = 1, tonumber(take()) do
   local number, version, sign, event = take(), tonumber(take()), tonumber(take()), take()
   local procedures = tonumber(take())
   if redis.call('SETBIT', episodes, number, 1) == 1 then
     doubled = doubled + 1
-    at = at + 3 * procedures
+    at = at + 5 * procedures
   else
     finished = finished + 1
     if sign == 1 then succeeded = succeeded + 1 end
@@ -88,29 +101,35 @@ for _ = 1, tonumber(take()) do
     local fresh, again = 0, 0
     for _ = 1, procedures do
       local digest, codes, record = take(), take(), take()
+      local refused, action = tonumber(take()), take()
       local counts = redis.call('HGET', keys[1], digest)
-      local raised = true
+      local raised, times, newest, index = true, 1, version, nil
       if counts then
         again = again + 1
-        local times, last = struct.unpack('>I4I4', counts)
+        local before, last = struct.unpack('>I4I4', counts)
+        times = before + 1
         raised = version > last
         if raised then
-          last = version
           redis.call('ZADD', keys[3], version, digest)
+        else
+          newest = last
         end
-        redis.call('HSET', keys[1], digest, struct.pack('>I4I4', times + 1, last))
+        if #counts > 8 then
+          local _, _, number, no = struct.unpack('>I4I4I8I4', counts)
+          index, refused = number, refused + no
+        end
       else
         fresh = fresh + 1
         record = codes .. record
-        redis.call('HSET', keys[1], digest, struct.pack('>I4I4', 1, version))
         redis.call('HSET', keys[2], digest, record)
         redis.call('ZADD', keys[3], version, digest)
         total.bytes = total.bytes + #record
       end
-      if raised then
+      if raised or not index then
         local held = redis.call('HGET', keys[4], codes)
         if held then
-          local index, entries, last = struct.unpack('>I8I4I4', held)
+          local number, entries, last = struct.unpack('>I8I4I4', held)
+          index = number
           if version > last then
             last = version
             touched[#touched + 1] = struct.pack('>BI8I4', sign - 1, index, last)
@@ -118,12 +137,15 @@ for _ = 1, tonumber(take()) do
           if not counts then entries = entries + 1 end
           redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', index, entries, last))
         else
-          local index = redis.call('HINCRBY', counters, 'procedure', 1)
+          index = redis.call('HINCRBY', counters, 'procedure', 1)
           redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', index, 1, version))
           total.bytes = total.bytes + #codes
           added[#added + 1] = struct.pack('>BI8I4', sign - 1, index, version) .. codes
         end
       end
+      redis.call('HSET', keys[1], digest,
+        struct.pack('>I4I4I8I4', times, newest, index, refused) .. action)
+      tried[#tried + 1] = tried_row(sign, index, times, refused, action)
     end
     total.submitted = total.submitted + fresh + again
     total.admitted = total.admitted + fresh
@@ -147,7 +169,7 @@ for sign = 1, 2 do
     over = math.min(over, totals[sign].admitted + 1000)
     local oldest = redis.call('ZRANGE', keys[3], 0, over - 1)
     for _, digest in ipairs(oldest) do
-      retire(sign, keys, digest, width, totals[sign], gone)
+      retire(sign, keys, digest, width, totals[sign], gone, tried)
     end
   end
   write_totals(counters, sign, totals[sign])
@@ -156,7 +178,7 @@ for name, amount in pairs({finished=finished, succeeded=succeeded, requested=ask
   if amount > 0 then redis.call('HINCRBY', counters, name, amount) end
 end
 if doubled > 0 then redis.call('HINCRBY', counters, 'doubled', doubled) end
-write_log(counters, log, longest, width, added, touched, gone)
+write_log(counters, log, longest, width, added, touched, gone, tried)
 local function reply(t) return t.submitted, t.admitted, t.duplicates, t.retired end
 local s1, a1, d1, r1 = reply(totals[1])
 local s2, a2, d2, r2 = reply(totals[2])
@@ -165,8 +187,8 @@ return {finished, doubled, asked, s1, a1, d1, r1, s2, a2, d2, r2}
 )
 """KEYS: counters episodes requested log outcomes plans, then counts records ages procedures of
 M+ and of M-. ARGV: width of codes in bytes, most entries a bank, longest log, epoch, then the
-episodes (number, version, sign 1|2, event, procedures × (digest, codes, record)), then the plan
-requests (task index, payload)."""
+episodes (number, version, sign 1|2, event, procedures × (digest, codes, record,
+refused 0|1, action)), then the plan requests (task index, payload)."""
 
 RETIRE = AtomicScript(
     _COMMON
@@ -176,10 +198,10 @@ local keys = {unpack(KEYS, 3, 6)}
 local sign, below, most, longest = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local width = tonumber(redis.call('HGET', counters, 'width') or 0)
 local old = redis.call('ZRANGEBYSCORE', keys[3], '-inf', '(' .. below, 'LIMIT', 0, most)
-local totals, gone = new_totals(), {}
-for _, digest in ipairs(old) do retire(sign, keys, digest, width, totals, gone) end
+local totals, gone, tried = new_totals(), {}, {}
+for _, digest in ipairs(old) do retire(sign, keys, digest, width, totals, gone, tried) end
 write_totals(counters, sign, totals)
-write_log(counters, log, longest, width, {}, {}, gone)
+write_log(counters, log, longest, width, {}, {}, gone, tried)
 return #old
 """
 )

@@ -125,7 +125,7 @@ def held_entries(
         counts = call(client, "HGET", keys.counts, digest)
         if counts is None:
             raise SharedMemoryError(f"{sign} entry {digest.hex()} of {domain!r} has no counts")
-        times, version = unpacked(">II", counts, digest)
+        times, version = unpacked(">II", counts[:8], digest)
         yield digest, HeldEntry(stored_entry(record, width), times, version)
 
 

@@ -89,7 +89,7 @@ class _BankReading:
     def _read_counts(self) -> Iterator[str]:
         for digest, value in members(self._client, self._keys.counts):
             try:
-                times, version = unpacked(">II", value, digest)
+                times, version = unpacked(">II", value[:8], digest)
             except SharedMemoryError as error:
                 yield str(error)
                 continue

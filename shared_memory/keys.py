@@ -17,7 +17,7 @@ all on a Redis Cluster too; keys of the whole run share `{run}`.
 | `nesypr:{run/domain}:plans`          | stream | plan requests, for the teacher                 |
 | `nesypr:{run/domain}:traces`         | stream | traces, for the learner                        |
 | `nesypr:{run/domain}:QUEUE:batches:ID` | string | guard of a batch in a queue (expires) |
-| `nesypr:{run/domain}:SIGN:counts`    | hash   | entry digest → times submitted, last version   |
+| `nesypr:{run/domain}:SIGN:counts`    | hash   | entry digest → times, version, refusals, action |
 | `nesypr:{run/domain}:SIGN:records`   | hash   | entry digest → codes, then the entry's record  |
 | `nesypr:{run/domain}:SIGN:ages`      | zset   | entry digest by last version                   |
 | `nesypr:{run/domain}:SIGN:procedures`| hash   | codes → number, entries, last version          |

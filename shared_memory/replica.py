@@ -2,13 +2,14 @@
 
 `refresh` reads what the log has since last time; where it has been trimmed past that, or the
 server lost its data, the replica reloads. `lookup` never touches the server. The replica holds
-each procedure (distinct codes) once, with the last version that saw it. Not for several threads.
+each procedure (distinct codes) once, with the last version that saw it, and, where they are asked
+for, the actions that were tried with it. Not for several threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from shared_memory.lookup import (
     nearest_procedures,
 )
 from shared_memory.records import SIGNS, Sign
+from shared_memory.tried import Counts, TriedActions, held_rows, logged_rows
 
 _BATCHES_A_READ = 200
 _RELOAD_ATTEMPTS = 5
@@ -39,9 +41,13 @@ _NO_NUMBERS: Integers = np.empty(0, dtype=np.int64)
 
 
 class ReplicaBank:
-    """One bank's procedures as arrays, sorted by number; (codes, version) of each."""
+    """One bank's procedures as arrays, sorted by number; (codes, version) of each.
 
-    def __init__(self) -> None:
+    With `actions`, also what was tried with each of them.
+    """
+
+    def __init__(self, actions: bool = False) -> None:
+        self.tried = TriedActions() if actions else None
         self._numbers: Integers = np.empty(0, dtype=np.int64)
         self._versions: Integers = np.empty(0, dtype=np.int64)
         self._columns: Codebatch = np.empty((0, 0), dtype=np.uint16)  # (n, capacity)
@@ -84,6 +90,8 @@ class ReplicaBank:
         versions, codes = versions[~known][first], codes[~known][first]
         if not numbers.size:
             return
+        if self.tried is not None:
+            self.tried.add(numbers, codes)
         if self._rows and numbers[0] < self._numbers[self._rows - 1]:
             order = np.argsort(np.concatenate([self.numbers, numbers]), kind="stable")
             self._replace(
@@ -109,6 +117,8 @@ class ReplicaBank:
 
     def remove(self, numbers: Integers) -> None:
         """Forget procedures; unknown ones are ignored."""
+        if self.tried is not None:
+            self.tried.remove(numbers)
         if not numbers.size or not self._rows:
             return
         kept = ~np.isin(self.numbers, numbers)
@@ -129,6 +139,24 @@ class ReplicaBank:
         inverse: Floats = np.where(valid, self._inverse, np.float32(0.0))
         columns = self.columns if self._rows else np.empty((book.chunks, 0), dtype=np.uint16)
         return nearest_procedures(book, queries, columns, inverse, nearest, threshold)
+
+    def tried_with(
+        self, queries: Codebatch, code_born: Integers, min_version: int
+    ) -> list[Mapping[str, Counts]]:
+        """What was tried with just these procedures (B, n); nothing where one is not valid."""
+        if self.tried is None:
+            raise SharedMemoryError("this replica was not told to keep the actions of its banks")
+        found: list[Mapping[str, Counts]] = []
+        for codes in queries:
+            number = self.tried.number(codes)
+            if number is None:
+                found.append({})
+                continue
+            version = self.versions[np.searchsorted(self.numbers, number)]
+            born = code_born[codes].max(initial=0)
+            valid = version >= min_version and born <= version
+            found.append(self.tried.of(number) if valid else {})
+        return found
 
     def _judge_new_rows(self, book: Book) -> None:
         if self._book is not book:
@@ -167,26 +195,33 @@ def _grown(values: Integers, capacity: int) -> Integers:
 @dataclass(slots=True)
 class _DomainReplica:
     keys: DomainKeys
+    banks: dict[Sign, ReplicaBank]
     position: int = 0  # number of the log's last batch that was applied
     epoch: bytes = b""
-    banks: dict[Sign, ReplicaBank] = field(
-        default_factory=lambda: {sign: ReplicaBank() for sign in SIGNS}
-    )
 
 
 class BankReplica:
     """Copies of M+ and M- of some domains of a run.
 
-    Call `refresh` between episodes (one round trip where nothing is new).
+    Call `refresh` between episodes (one round trip where nothing is new). With `actions` it
+    keeps what was tried with each procedure, too.
     """
 
     def __init__(
-        self, client: redis.Redis, run: str, domains: Sequence[str], config: BankConfig
+        self,
+        client: redis.Redis,
+        run: str,
+        domains: Sequence[str],
+        config: BankConfig,
+        actions: bool = False,
     ) -> None:
         self._client = client
         self._config = config
+        self._actions = actions
         keys = RunKeys(run)
-        self._domains = {domain: _DomainReplica(keys.domain(domain)) for domain in domains}
+        self._domains = {
+            domain: _DomainReplica(keys.domain(domain), self._empty()) for domain in domains
+        }
         self._book: Book | None = None
         self.reloads = 0
         """How often a domain had to be read in full."""
@@ -259,14 +294,36 @@ class BankReplica:
         its codes was born after it. Similarity is cos(R - mean, P - mean), exact; at most
         `nearest` with similarity >= `threshold` are returned for each decision, best first.
         """
+        replica = self._followed(domain)
+        if self._book is None or not self._book.is_same(code_vectors, mean, code_born):
+            self._book = Book(code_vectors, mean, code_born)
+        return replica.banks[sign].lookup(self._book, codes, min_version, nearest, threshold)
+
+    def tried(
+        self,
+        domain: str,
+        sign: Sign,
+        codes: Codebatch,
+        code_born: npt.NDArray[np.integer],
+        min_version: int,
+    ) -> list[Mapping[str, Counts]]:
+        """Of one bank, what was tried with each of the procedures `codes` (B, n), and how often.
+
+        The very same codes only; validity as in `lookup`.
+        """
+        bank = self._followed(domain).banks[sign]
+        return bank.tried_with(codes, code_born.astype(np.int64), min_version)
+
+    def _followed(self, domain: str) -> _DomainReplica:
         replica = self._domains.get(domain)
         if replica is None:
             raise SharedMemoryError(
                 f"this replica does not follow the domain {domain!r} but {sorted(self._domains)}"
             )
-        if self._book is None or not self._book.is_same(code_vectors, mean, code_born):
-            self._book = Book(code_vectors, mean, code_born)
-        return replica.banks[sign].lookup(self._book, codes, min_version, nearest, threshold)
+        return replica
+
+    def _empty(self) -> dict[Sign, ReplicaBank]:
+        return {sign: ReplicaBank(self._actions) for sign in SIGNS}
 
     def sizes(self) -> dict[tuple[str, Sign], int]:
         """Procedures held of each domain and sign."""
@@ -297,6 +354,8 @@ class BankReplica:
                 code = SIGNS.index(sign)
                 bank.add(*_added_rows(added, width, code))
                 bank.touch(*_touched_rows(touched, code))
+                if bank.tried is not None:
+                    bank.tried.count(logged_rows(fields.get(b"o", b""), code))
                 bank.remove(_retired_rows(retired, code))
             replica.position = number
         return bool(batches) or replica.position == last
@@ -305,9 +364,13 @@ class BankReplica:
         """Read both banks in full. Batches written meanwhile are applied again: no effect."""
         self.reloads += 1
         last, epoch = call(self._client, "HMGET", replica.keys.counters, "log", "epoch")
-        banks: dict[Sign, ReplicaBank] = {sign: ReplicaBank() for sign in SIGNS}
+        banks = self._empty()
         for sign, bank in banks.items():
-            bank.add(*_scanned(self._client, replica.keys.sign(sign).procedures))
+            keys = replica.keys.sign(sign)
+            bank.add(*_scanned(self._client, keys.procedures))
+            if bank.tried is not None:
+                counts = members(self._client, keys.counts)
+                bank.tried.count(held_rows(value for _, value in counts))
         replica.banks = banks
         replica.position = int(last or 0)
         replica.epoch = epoch or b""
