@@ -17,11 +17,12 @@ import numpy.typing as npt
 import torch
 
 from actors.contrastive import NeighboursLike, reconstruct
+from actors.errors import ActingError
 from actors.records import Shuffle
 from configs.schema import ActingConfig
 from model.choosing import Sampling
-from model.decoding import DecodingEngine
-from model.procedure_lm import ProcedureLM
+from model.making import make_engine
+from model.small_lm import SmallLM
 from shared_memory.records import Codes, Sign
 
 
@@ -62,7 +63,7 @@ class Policy:
 
     def __init__(
         self,
-        model: ProcedureLM,
+        model: SmallLM,
         version: int,
         config: ActingConfig,
         replica: Replica | None,
@@ -73,7 +74,7 @@ class Policy:
         self.version = version
         self.config = config
         with torch.inference_mode():
-            self.engine = DecodingEngine(model, config.episodes, model.config.max_tokens)
+            self.engine = make_engine(model, config.episodes, model.config.max_tokens)
         self._has_codes = model.book.active  # else there is nothing to look up or to keep
         self.replica = replica if config.banks != "none" and self._has_codes else None
         self._min_version = version - max_version_lag
@@ -113,6 +114,8 @@ class Policy:
             reading = self.engine.read(list(slots))
             codes, own = reading.codes, reading.memory  # (B, n), (B, n, d)
             if shuffle != "none":
+                if not self.model.chunks:
+                    raise ActingError("a plain LM has no procedures that could be exchanged")
                 order = _derangement(domains if shuffle == "domain" else [""] * len(domains))
                 codes, own = codes[order], own[torch.from_numpy(order)]
             helpful, hit_success = self._consult("success", domains, codes, own, banks)

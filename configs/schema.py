@@ -79,6 +79,11 @@ class RenderingConfig(Section):
 class MemoryConfig(Section):
     """Working memory M: N slots of width D_m, written below and read above one layer."""
 
+    use: Literal["procedure", "none"] = Field(
+        "procedure",
+        description="What answers know of the task: its procedure, or (none: an ablation) all of "
+        "the text, read by a plain LM without memory and book.",
+    )
     slots: Positive = Field(8, description="N")
     width: Positive = Field(64, description="D_m")
     layer: Positive = Field(2, description="Layers below the memory.")

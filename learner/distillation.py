@@ -27,7 +27,7 @@ from learner.errors import LearnerError
 from learner.muon import Muon
 from model.batches import EncodedTrace, TraceBatch, collate
 from model.peers import peer_count, peer_rank, sum_over_peers
-from model.procedure_lm import ProcedureLM
+from model.small_lm import SmallLM
 from shared_memory.records import Trace
 
 CLIP = 1.0
@@ -64,7 +64,7 @@ class Distiller:
     The same model, configuration, seed and traces give the same weights.
     """
 
-    def __init__(self, model: ProcedureLM, config: DistillationConfig, seed: int) -> None:
+    def __init__(self, model: SmallLM, config: DistillationConfig, seed: int) -> None:
         self.model = model
         self.config = config
         self.steps = 0
@@ -245,7 +245,7 @@ class Distiller:
         return self.config.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * left)
 
 
-def _optimisers(model: ProcedureLM, config: DistillationConfig) -> list[torch.optim.Optimizer]:
+def _optimisers(model: SmallLM, config: DistillationConfig) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices (if chosen), AdamW for all else."""
     matrices = list(_matrices(model)) if config.optimiser == "muon" else []
     chosen = {id(weight) for weight in matrices}
@@ -261,7 +261,7 @@ def _optimisers(model: ProcedureLM, config: DistillationConfig) -> list[torch.op
     return made
 
 
-def _matrices(model: ProcedureLM) -> Iterator[Tensor]:
+def _matrices(model: SmallLM) -> Iterator[Tensor]:
     """Weights of linear maps: embeddings, M₀ and biases of slots are tables, not maps."""
     for module in model.modules():
         if isinstance(module, torch.nn.Linear) and module.weight.requires_grad:

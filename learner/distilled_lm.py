@@ -11,7 +11,7 @@ from configs.schema import DistillationConfig, ModelConfig
 from learner.distillation import Distiller, StepStatistics
 from learner.errors import LearnerError
 from learner.student import RoundStatistics
-from model.procedure_lm import ProcedureLM
+from model.making import make_lm
 from model.saving import from_bytes, frozen_weights, to_bytes
 from shared_memory.records import Trace
 from tasks.rendering import Rendering
@@ -31,7 +31,7 @@ class DistilledLM:
         self, model: ModelConfig, rendering: Rendering, distillation: DistillationConfig, seed: int
     ) -> None:
         torch.manual_seed(seed)
-        self.model = ProcedureLM(
+        self.model = make_lm(
             model, rendering.vocabulary, rendering.interchangeable, rendering.names
         )
         self.distiller = Distiller(self.model, distillation, seed)

@@ -48,8 +48,9 @@ class Backbone(nn.Module):
         else:
             self._build_from_nothing(config, len(tokenizer))
         theirs = self.transformer.config
-        self.below = range(config.memory.layer)
-        self.above = range(config.memory.layer, config.layers)
+        reading = config.layers if config.memory.use == "none" else config.memory.layer
+        self.below = range(reading)
+        self.above = range(reading, config.layers)
         self.heads = theirs.num_attention_heads
         self.key_value_heads = theirs.num_key_value_heads
         self.head_width = getattr(theirs, "head_dim", None) or config.width // config.heads
@@ -139,7 +140,7 @@ class Backbone(nn.Module):
         return result.float()
 
     def run_below(self, embedded: Tensor, positions: Tensor, packing: Packing) -> Tensor:
-        """The layers below the memory, on packed sequences: (P, D) → (P, D)."""
+        """The layers below the memory (or all), on packed sequences: (P, D) → (P, D)."""
         hidden = embedded[None]
         rotary = self.rotary(hidden, positions[None])
         for index in self.below:

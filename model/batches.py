@@ -74,13 +74,24 @@ class Words:
     position: Tensor  # (W,) which of the P positions a word stands at
 
     @classmethod
-    def join(cls, tokens: Tensor, joined: frozenset[int], first: Tensor) -> Words:
-        """Words (W,) of which those in `joined` join what stands before, but none at `first`."""
+    def join(
+        cls,
+        tokens: Tensor,
+        joined: frozenset[int],
+        first: Tensor,
+        apart: Tensor | None = None,
+    ) -> Words:
+        """Words (W,) of which those in `joined` join what stands before.
+
+        But none at `first` (places or a mask), and none where `apart` (W,) holds.
+        """
         if not joined:
             places = torch.arange(len(tokens))
             return cls(tokens, torch.zeros_like(tokens), places, places)
         heads = torch.isin(tokens, torch.tensor(sorted(joined)), invert=True)  # (W,)
         heads[first] = True
+        if apart is not None:
+            heads |= apart
         starts = heads.nonzero()[:, 0]  # (P,)
         position = heads.cumsum(0) - 1
         roles = torch.arange(len(tokens)) - starts[position]
@@ -149,7 +160,8 @@ def collate(traces: Sequence[EncodedTrace], tokenizer: Tokenizer) -> TraceBatch:
     first[:-1] = tokens == tokenizer.begin
     first[begins] = True
     first = first[:-1]
-    words = Words.join(tokens, tokenizer.joined, first)
+    apart = open_answers(tokens, tokenizer) > 0 if tokenizer.answers_apart else None
+    words = Words.join(tokens, tokenizer.joined, first, apart)
     text = first.cumsum(0) - 1  # (W,) the text of each word
     B = int(text[-1]) + 1
     packing, positions = _pack(torch.bincount(text[words.starts], minlength=B))
@@ -171,6 +183,15 @@ def collate(traces: Sequence[EncodedTrace], tokenizer: Tokenizer) -> TraceBatch:
         mask=torch.arange(int(answers.max())) < answers[:, None],
         of_trace=of_trace,
     )
+
+
+def open_answers(tokens: Tensor, tokenizer: Tokenizer) -> Tensor:
+    """How many answers have begun before each word (W,) and not ended: 0 or 1, for whole texts.
+
+    So it is 1 from the first word after `<act>` to `<end>`.
+    """
+    steps = (tokens == tokenizer.act).long() - (tokens == tokenizer.end).long()
+    return steps.cumsum(0) - steps
 
 
 def _pack(counts: Tensor) -> tuple[Packing, Tensor]:

@@ -117,8 +117,8 @@ def make_tokenizer(
 ) -> Tokenizer:
     """A word a token, or the pretrained model's own tokenizer, cut to what the vocabulary needs."""
     if config.pretrained is None:
-        atoms = config.positions == "atoms"
-        return WordTokenizer(vocabulary, (*names, "<end>") if atoms else ())
+        joined = (*names, "<end>") if config.positions == "atoms" else ()
+        return WordTokenizer(vocabulary, joined, answers_apart=config.memory.use == "none")
     return SubwordTokenizer(_tokenizer(config.pretrained), vocabulary)
 
 

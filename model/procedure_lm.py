@@ -9,37 +9,19 @@ bypassed (ours; with the prompt visible above, a network trained from nothing ig
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from configs.schema import ModelConfig
-from model.backbone import Backbone
 from model.batches import TraceBatch
-from model.pretrained import make_tokenizer, resolved
 from model.procedure_book import ProcedureBook, Quantised
+from model.small_lm import Losses, SmallLM
 from model.working_memory import MemoryRead, MemoryWrite
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
-    """What a training pass returns; `total` is the one to differentiate."""
-
-    total: Tensor  # () cross-entropy + β · commitment
-    pull: Tensor  # () β · commitment alone: a mean over decisions, not over answer tokens
-    cross_entropy: Tensor  # () mean over answer tokens
-    commitment: Tensor  # ()
-    right: Tensor  # (S,) bool: decisions whose every token was the most likely one
-
-
-class ProcedureLM(nn.Module):
-    """Below, memory, book, above. Made from a configuration and a vocabulary.
-
-    `interchangeable` are groups of words that may be exchanged without changing what a text
-    means; `names` are the words for objects.
-    """
+class ProcedureLM(SmallLM):
+    """Below, memory, book, above."""
 
     def __init__(
         self,
@@ -48,14 +30,9 @@ class ProcedureLM(nn.Module):
         interchangeable: Sequence[Sequence[str]] = (),
         names: Sequence[str] = (),
     ) -> None:
-        super().__init__()
-        config = resolved(config)
-        self.config = config
-        self.names = tuple(names)
-        self.tokenizer = make_tokenizer(config, vocabulary, self.names)
-        self.interchangeable = tuple(tuple(group) for group in interchangeable)
+        super().__init__(config, vocabulary, interchangeable, names)
+        config = self.config
         self.chunks = config.memory.slots * config.memory.width // config.book.width  # n
-        self.backbone = Backbone(config, self.tokenizer)
         self.memory_write = MemoryWrite(config)
         self.book = ProcedureBook(config.book, self.chunks)
         self.memory_reads = nn.ModuleList(
@@ -65,8 +42,7 @@ class ProcedureLM(nn.Module):
     @property
     def parameter_count(self) -> int:
         """Trained numbers, the book's K·d included."""
-        trained = sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
-        return trained + self.book.codes.numel()
+        return super().parameter_count + self.book.codes.numel()
 
     @property
     def reads(self) -> list[MemoryRead]:
@@ -84,19 +60,8 @@ class ProcedureLM(nn.Module):
         memory, _ = self.write_batch(batch)
         quantised = self.quantise(memory)
         hidden = self.answer_states(batch.inputs, quantised.procedure)  # (S, L, D)
-        logits = self.backbone.logits(hidden[batch.mask])  # (answer tokens, V)
-        targets = batch.targets[batch.mask]
-        cross_entropy = functional.cross_entropy(logits, targets)
         pull = self.config.book.commitment * quantised.commitment
-        right = ~batch.mask  # (S, L)
-        right[batch.mask] = logits.detach().argmax(-1) == targets
-        return Losses(
-            cross_entropy + pull,
-            pull,
-            cross_entropy.detach(),
-            quantised.commitment.detach(),
-            right.all(1),
-        )
+        return self.losses(batch, hidden[batch.mask], pull, quantised.commitment)
 
     def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
         """The memory M (S, N, D_m) of every decision, and the hidden states below (P, D)."""

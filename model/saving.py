@@ -24,15 +24,14 @@ from torch import Tensor
 
 from configs.schema import ModelConfig
 from model.errors import ModelError
-from model.procedure_lm import ProcedureLM
+from model.making import make_lm
+from model.small_lm import SmallLM
 
 FORMAT = "nesypr-model-3"
 FILE = "model.safetensors"
 
 
-def to_bytes(
-    model: ProcedureLM, version: int, instead: Mapping[str, Tensor] | None = None
-) -> bytes:
+def to_bytes(model: SmallLM, version: int, instead: Mapping[str, Tensor] | None = None) -> bytes:
     """Weights, codebook and generations, with configuration, vocabulary and version.
 
     `instead` holds tensors that take the place of the model's own, by name.
@@ -56,7 +55,7 @@ def to_bytes(
     return save_tensors(tensors, metadata)
 
 
-def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[ProcedureLM, int]:
+def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[SmallLM, int]:
     """The model and its version; `ModelError` if the payload is not one of ours.
 
     `pretrained` says where the pretrained model lies now, if it was moved.
@@ -75,7 +74,7 @@ def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[Procedure
     if pretrained is not None and config.pretrained is not None:
         config = config.model_copy(update={"pretrained": pretrained})
     with torch.random.fork_rng(devices=[]):  # building draws numbers that are then overwritten
-        model = ProcedureLM(config, vocabulary, interchangeable, names)
+        model = make_lm(config, vocabulary, interchangeable, names)
     if model.backbone.digest != digest:
         raise ModelError(
             f"the pretrained model {config.pretrained!r} is not the one that this model was made "
@@ -94,7 +93,7 @@ def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[Procedure
     return model, version
 
 
-def save_pretrained(model: ProcedureLM, folder: Path | str, version: int = 0) -> Path:
+def save_pretrained(model: SmallLM, folder: Path | str, version: int = 0) -> Path:
     """Write FOLDER/model.safetensors: beside the old one, then renamed."""
     folder = Path(folder)
     try:
@@ -114,7 +113,7 @@ def save_pretrained(model: ProcedureLM, folder: Path | str, version: int = 0) ->
     return path
 
 
-def from_pretrained(folder: Path | str, pretrained: str | None = None) -> tuple[ProcedureLM, int]:
+def from_pretrained(folder: Path | str, pretrained: str | None = None) -> tuple[SmallLM, int]:
     """Read what `save_pretrained` wrote: the model and its version.
 
     `ModelError` if there is none or it is damaged. `pretrained` says where the pretrained model
@@ -128,7 +127,7 @@ def from_pretrained(folder: Path | str, pretrained: str | None = None) -> tuple[
     return from_bytes(path.read_bytes(), pretrained)
 
 
-def frozen_weights(model: ProcedureLM) -> set[str]:
+def frozen_weights(model: SmallLM) -> set[str]:
     """Names of the weights that are never trained, and so lie with the pretrained model."""
     return {name for name, weight in model.named_parameters() if not weight.requires_grad}
 

@@ -36,6 +36,8 @@ class Tokenizer(Protocol):
     """The id of `<domain>`; -1 in a vocabulary without it."""
     joined: frozenset[int]
     """Ids that stand at the position of the token before them."""
+    answers_apart: bool
+    """Whether every word of an answer, `<end>` included, stands at a position of its own."""
     longest_action: int  # tokens after which an action that has not ended is cut
 
     def __len__(self) -> int:
@@ -53,15 +55,18 @@ class WordTokenizer:
 
     The vocabulary must hold "<pad>" (id 0), "<act>" and "<end>". Words in `joined` stand at the
     position of the word before them: with objects' names and "<end>" joined, an atom such as
-    "on block1 block2", or an action, is one position.
+    "on block1 block2", or an action, is one position (but an action is not with `answers_apart`).
     """
 
-    def __init__(self, vocabulary: Sequence[str], joined: Sequence[str] = ()) -> None:
+    def __init__(
+        self, vocabulary: Sequence[str], joined: Sequence[str] = (), answers_apart: bool = False
+    ) -> None:
         self.vocabulary = _checked(vocabulary)
         self._ids = {word: number for number, word in enumerate(self.vocabulary)}
         self.pad, self.act, self.end = (self._ids[word] for word in SPECIALS)
         self.begin = self._ids.get(BEGIN, -1)
         self.joined = frozenset(self._ids[word] for word in joined)
+        self.answers_apart = answers_apart
         self.longest_action = LONGEST_ACTION
 
     def __len__(self) -> int:
@@ -106,6 +111,7 @@ class SubwordTokenizer:
         self.pad, self.act, self.end = (self._words[word][0] for word in SPECIALS)
         self.begin = self._words[BEGIN][0] if BEGIN in specials else -1
         self.joined: frozenset[int] = frozenset()
+        self.answers_apart = False  # nothing is joined
         self.longest_action = 3 * LONGEST_ACTION  # a name such as block12 takes two to four
 
     def __len__(self) -> int:
