@@ -86,7 +86,7 @@ class RunController:
             config.distillation.tasks_per_version,
             config.distillation.max_staleness,
         )
-        self.script = Script(len(self.stream.phases))
+        self.script = Script(len(self.stream.phases), memory=self.config.model.memory.use != "none")
         self._domains = tuple(domain.name for domain in self.stream.domains)
         self._emit = observers.emit
         self._resume = resume

@@ -18,10 +18,11 @@ class Stage:
 
 
 class Script:
-    """The stages of a stream with so many phases."""
+    """The stages of a stream with so many phases; without `memory` there is none to exchange."""
 
-    def __init__(self, phases: int) -> None:
+    def __init__(self, phases: int, memory: bool = True) -> None:
         self.phases = phases
+        self.memory = memory
         stages = [Stage("probe", -1)]
         for phase in range(phases):
             stages += [Stage("act", phase), Stage("probe", phase)]
@@ -36,11 +37,11 @@ class Script:
 
     def probe_modes(self, stage: Stage) -> tuple[ProbeMode, ...]:
         """How held-out tasks are tried: free always; restricted before learning and at the end;
-        with exchanged procedures and without banks at the end."""
+        with exchanged procedures and without banks at the end, where there are procedures."""
         if stage.phase < 0:
             return ("free", "restricted")
         if stage.phase == self.phases - 1:
-            return ("free", "restricted", "exchanged", "silent")
+            return ("free", "restricted", *(("exchanged", "silent") if self.memory else ()))
         return ("free",)
 
     def probe_phases(self, stage: Stage) -> Sequence[int]:
