@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from small_model import trace_of
+from small_model import anew_trace_of, trace_of
 
 from model import DecodingEngine, EncodedTrace, ModelError, ProcedureLM, collate
 from model.choosing import Sampling
@@ -37,10 +37,21 @@ def plain_answers(model: ProcedureLM, trace: EncodedTrace) -> list[tuple[list[in
     return found
 
 
+def make_trace(model: ProcedureLM, number: int) -> EncodedTrace:
+    """Every other one begins anew on its way."""
+    return trace_of(model, number) if number % 2 else anew_trace_of(model, number)
+
+
+def fed_after(trace: EncodedTrace, decision: int) -> tuple[int, ...]:
+    """What follows a decision's <act>: its answer, and what is seen before the next one."""
+    following = [start for start, _ in trace.decisions[decision + 1 :]]
+    return trace.tokens[trace.decisions[decision][0] + 1 : (*following, len(trace.tokens))[0]]
+
+
 def test_incremental_decoding_equals_the_full_pass(model: ProcedureLM) -> None:
     """Episodes of different length enter, wait and leave in random order over three slots."""
     rng = random.Random(0)
-    traces = [trace_of(model, number) for number in range(12)]
+    traces = [make_trace(model, number) for number in range(12)]
     waiting = list(range(12))
     engine = DecodingEngine(model, slots=3, max_tokens=64)
     slots: dict[int, tuple[int, int]] = {}  # slot → (trace, next decision)
@@ -63,8 +74,7 @@ def test_incremental_decoding_equals_the_full_pass(model: ProcedureLM) -> None:
             for row, slot in enumerate(acting):
                 number, decision = slots[slot]
                 answers[number].append((reading.codes[row].tolist(), decoded[row]))
-                start, length = traces[number].decisions[decision]
-                fed.append(traces[number].tokens[start + 1 : start + 1 + length])
+                fed.append(fed_after(traces[number], decision))
                 if decision + 1 == len(traces[number].decisions):
                     del slots[slot]
                 else:
@@ -76,7 +86,7 @@ def test_incremental_decoding_equals_the_full_pass(model: ProcedureLM) -> None:
 
 @pytest.fixture
 def expected(model: ProcedureLM) -> list[list[tuple[list[int], list[int]]]]:
-    return [plain_answers(model, trace_of(model, number)) for number in range(12)]
+    return [plain_answers(model, make_trace(model, number)) for number in range(12)]
 
 
 @settings(
@@ -88,7 +98,7 @@ def test_any_order_of_entering_and_leaving_gives_the_same(
 ) -> None:
     """Slots are refilled while others run, some episodes break off, and tokens come in pieces."""
     engine = DecodingEngine(model, slots=4, max_tokens=64)
-    traces = [trace_of(model, number) for number in range(12)]
+    traces = [make_trace(model, number) for number in range(12)]
     slots: dict[int, tuple[int, int]] = {}
     for _ in range(data.draw(st.integers(3, 8), "rounds")):
         for slot in data.draw(st.lists(st.integers(0, 3), unique=True), "entering"):
@@ -106,13 +116,39 @@ def test_any_order_of_entering_and_leaving_gives_the_same(
             for row, slot in enumerate(acting):
                 number, decision = slots[slot]
                 assert (reading.codes[row].tolist(), decoded[row]) == expected[number][decision]
-                start, length = traces[number].decisions[decision]
-                fed = traces[number].tokens[start + 1 : start + 1 + length]
-                cut = data.draw(st.integers(0, length), "cut")
+                fed = fed_after(traces[number], decision)
+                cut = data.draw(st.integers(0, len(fed)), "cut")
                 engine.feed([slot, slot], [fed[:cut], fed[cut:]])
                 slots[slot] = (number, decision + 1)
                 if decision + 1 == len(traces[number].decisions):
                     del slots[slot]
+
+
+def test_a_text_that_begins_anew_forgets_all_before(model: ProcedureLM) -> None:
+    """Whether the answer before it is fed or not, and however often it begins within one feed."""
+    encode = model.tokenizer.encode
+    old = encode("<domain> take <goal> take place3 <state> take place4 take place5")
+    new = encode("<domain> go <goal> take place1 <state> go place2")
+    engine = DecodingEngine(model, slots=4, max_tokens=64)
+    with torch.inference_mode():
+        engine.enter(range(4), [new, old, old, old])
+        engine.read([1, 2])  # slot 3 has what it entered with still to be fed
+        answer = [*encode("take place4"), model.tokenizer.end]
+        engine.feed([1, 2, 3], [new, [*answer, *old, *new], new])
+        reading = engine.read(range(4))
+    for slot in (1, 2, 3):
+        assert torch.allclose(reading.memory[slot], reading.memory[0], atol=1e-6)
+        assert reading.codes[slot].tolist() == reading.codes[0].tolist()
+
+
+def test_what_was_forgotten_takes_no_room(model: ProcedureLM) -> None:
+    new = model.tokenizer.encode("<domain> go <goal> take place1 <state> go place2")
+    engine = DecodingEngine(model, slots=1, max_tokens=len(new) + 2)
+    with torch.inference_mode():
+        engine.enter([0], [new])
+        for _ in range(5):
+            engine.read([0])
+            engine.feed([0], [new])
 
 
 def test_the_contrast_of_a_pair_is_that_of_two_separate_runs(model: ProcedureLM) -> None:
