@@ -11,7 +11,7 @@ import pytest
 
 from actors.policy import Choice, Policy
 from actors.records import Assignment
-from actors.rollout import Rollout
+from actors.rollout import Rollout, naming_seed
 from configs.schema import DomainShare, PhaseConfig, RenderingConfig, StreamConfig
 from learner.planners import MimirPlanner, PlanLimits
 from model.tokenizer import WordTokenizer
@@ -149,6 +149,52 @@ def test_decisions_carry_the_text_that_they_were_made_from(rollout: Rollout) -> 
         range(len(longest.decisions))
     )
     assert longest.hits_failure == 1
+
+
+class FedOracle(Oracle):
+    """Remembers what each slot was given, in order."""
+
+    def __init__(self, rollout: Rollout, slots: int) -> None:
+        super().__init__(rollout, slots)
+        self.fed: dict[tuple[int, int], list[list[int]]] = {}  # (slot, episode) → texts
+
+    def enter(self, slots: list[int], prompts: list[list[int]]) -> None:
+        self.entered = dict(zip(slots, prompts, strict=True))
+
+    def decide(self, slots: Sequence[int], *rest: Any) -> list[Choice]:
+        for slot in slots:
+            if slot in self.entered:
+                key = slot, RUNNING[slot].assignment.episode
+                self.fed[key] = [list(self.entered.pop(slot))]
+        return super().decide(slots, *rest)
+
+    def feed(self, slots: list[int], tokens: list[list[int]]) -> None:
+        for slot, more in zip(slots, tokens, strict=True):
+            self.fed[slot, RUNNING[slot].assignment.episode].append(list(more))
+
+
+def test_with_prompts_every_decision_is_made_from_the_present_one(rollout: Rollout) -> None:
+    prompted = Rendering(STREAM.domains, RenderingConfig(observation="prompt"))
+    assert prompted.vocabulary == RENDERING.vocabulary
+    rollout.rendering = prompted
+    oracle = FedOracle(rollout, slots=5)
+    finished = run(rollout, oracle)
+    assert all(each.success for each in finished)
+    assert max(len(each.decisions) for each in finished) > 2
+    fed = {episode: texts for (_, episode), texts in oracle.fed.items()}
+    for each in finished:
+        simulator = make_simulator(DOMAINS[each.task.domain])
+        simulator.reset(each.task)
+        seed = naming_seed(rollout.seed, Assignment(each.episode, each.task))
+        naming = prompted.naming(simulator, seed)
+        for decision in each.decisions:
+            prompt = TOKENIZER.encode(prompted.prompt(simulator, naming))
+            assert list(decision.prompt_tokens) == prompt
+            assert fed[each.episode][decision.number] == prompt
+            action = prompted.parse_action(decision.action, naming)
+            assert action is not None
+            assert simulator.step(action)
+        assert len(fed[each.episode]) == len(each.decisions)  # the last state is not fed
 
 
 @pytest.mark.parametrize(

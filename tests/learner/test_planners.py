@@ -1,11 +1,12 @@
 import itertools
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from learner.planners import MimirPlanner, PlanLimits
 from tasks.domains import get_domain
 from tasks.simulators import make_simulator
-from tasks.task import Simulator, Task
+from tasks.task import Action, Simulator, Task
 
 SIZES = {
     "blocks": {"blocks": (2, 4)},
@@ -76,6 +77,30 @@ def test_ties_break_by_action_and_then_by_the_order_of_objects() -> None:
     picks = [action for action in right.plan if action[0] == "pick"]
     assert picks[0][3] == "right"
     assert next(action for action in left.plan if action[0] == "pick")[3] == "left"
+
+
+def test_the_order_may_change_with_every_action() -> None:
+    """It is asked for with the plan so far, and what it says later changes nothing before."""
+    domain = get_domain("gripper")
+    planner = MimirPlanner(domain)
+    task = domain.draw({"balls": (3, 3)}, 5)
+    objects = ["room1", "room2", "room3", "right", "left", "ball3", "ball2", "ball1"]
+    asked: list[tuple[Action, ...]] = []
+
+    def order(turn: int) -> Callable[[Sequence[Action]], list[str]]:
+        def present(plan: Sequence[Action]) -> list[str]:
+            asked.append(tuple(plan))
+            return objects if len(plan) < turn else objects[::-1]
+
+        return present
+
+    same = planner.plan(task, PlanLimits(), order(99))
+    assert asked == [same.plan[:step] for step in range(same.cost)]
+    changed = [planner.plan(task, PlanLimits(), order(turn)) for turn in range(same.cost)]
+    assert {one.cost for one in changed} == {same.cost}
+    for turn, one in enumerate(changed):
+        assert one.plan[:turn] == same.plan[:turn]
+    assert len({one.plan for one in changed}) > 2
 
 
 def test_too_many_states_fall_back_to_astar_which_claims_no_optimality() -> None:
