@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 
 from cluster.book_watch import WINDOW, BookWatch
 from configs.schema import BookConfig, DistillationConfig, MemoryConfig, ModelConfig
@@ -76,6 +76,7 @@ def test_five_percent_of_k_or_next_to_one_code(
     assert bool(said([Use(2, perplexity)] * WINDOW, watch(codes=codes))) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([WELL, BAD, SILENT]), max_size=60))
 def test_it_is_said_once_for_every_long_enough_stretch(series: list[Use]) -> None:
     stretches, run = 0, 0
