@@ -26,6 +26,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "decisions/s of the decoding engine against `generate`, one by one and batched; contrast",
         "cluster.bench_decode:bench_decode",
     ),
+    "distil": (
+        "tokens/s of a distillation step against a training step of the bare backbone",
+        "cluster.bench_distil:bench_distil",
+    ),
 }
 
 
