@@ -31,7 +31,11 @@ MAKES = {
     ("check",): "scripts/check .venv/bin",
     ("bench",): ".venv/bin/nesypr bench acting",
 }
-TAKES_LONG = {("nesypr", "run", "quickstart"), ("nesypr", "bench", "decode")}
+TAKES_LONG = {
+    ("nesypr", "run", "quickstart"),
+    ("nesypr", "bench", "decode"),
+    ("nesypr", "bench", "distil"),
+}
 """Minutes; the run has nothing that the run of smoke does not have but its configuration, which
 `test_a_run_is_possible` looks at."""
 SMALL_STUDY = (
@@ -45,6 +49,7 @@ SAYS = {
     ("tasks", "list"): "blocks 2-4",
     ("bench", "acting"): "plain decisions per s",
     ("bench", "decode"): "contrast cost",
+    ("bench", "distil"): "ratio atoms",
     ("doctor",): "all is well",
     ("--version",): f"nesypr {metadata.version('nesypr')}",
 }
