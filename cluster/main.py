@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from cluster.output import READER_GONE, run_console, silence
-from configs.errors import ConfigurationError, NesyprError
+from configs.errors import NesyprError
 
 app = typer.Typer(
     add_completion=False,
@@ -220,7 +220,7 @@ def bench(
 
 @app.command()
 def study(
-    name: Annotated[str, typer.Argument(help="Which study: policy.")],
+    name: Annotated[str, typer.Argument(help="Which study; `nesypr study list` names them.")],
     config: Annotated[str, typer.Argument(help="A YAML file, or a name in configs/.")] = "tiny",
     assignments: Annotated[
         list[str] | None,
@@ -229,28 +229,52 @@ def study(
     traces: Annotated[int, typer.Option(min=1, help="Planned tasks a domain.")] = 4000,
     tasks: Annotated[int, typer.Option(min=2, help="Held-out tasks a domain.")] = 200,
     processes: Annotated[
-        int, typer.Option(min=0, help="Distilling processes; 0: one for each core.")
+        int,
+        typer.Option(min=0, help="That distil one model together; 0: the cores, shared out."),
     ] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for tables, figures and the model.")] = Path(
-        "runs/study-policy"
-    ),
+    seeds: Annotated[
+        int, typer.Option(min=0, help="Models of each kind; 0: as many as the study is meant for.")
+    ] = 0,
+    parallel: Annotated[int, typer.Option(min=1, help="Models distilled side by side.")] = 1,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for tables, figures and models; by default runs/study-NAME."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Study: `nesypr study policy` learns ten domains from nothing and tries held-out tasks."""
-    from cluster.settings import load_settings
-    from cluster.study_policy import StudySize, study_policy, usable_processes, write_result
+    from cluster.studies import StudyOrder, StudySize, find_study, list_studies, usable_processes
 
-    if name != "policy":
-        raise ConfigurationError(f"there is no study {name!r}: there is policy")
+    if name == "list":
+        if as_json:
+            _print_json(list_studies())
+        else:
+            for key, words in list_studies().items():
+                typer.echo(f"{key}: {words}")
+        return
+    from cluster.settings import load_settings
+
+    chosen = find_study(name)
     settings = load_settings(config, assignments or (), os.environ)
-    size = StudySize(traces, tasks, processes or usable_processes())
-    result = study_policy(settings.config, size, out, lambda line: typer.echo(line, err=as_json))
-    page = write_result(result, out)
+    page = chosen(
+        StudyOrder(
+            settings.config,
+            StudySize(
+                traces,
+                tasks,
+                processes or max(1, usable_processes() // parallel),
+                seeds or None,
+                parallel,
+            ),
+            out or Path(f"runs/study-{name}"),
+            lambda line: typer.echo(line, err=as_json),
+        )
+    )
     if as_json:
-        _print_json(result.as_dict())
+        _print_json(page.result)
     else:
-        typer.echo(page.read_text(encoding="utf-8"))
-        typer.echo(str(page))
+        typer.echo(page.path.read_text(encoding="utf-8"))
+        typer.echo(str(page.path))
 
 
 @app.command()

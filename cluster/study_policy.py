@@ -9,63 +9,17 @@ held-out task is ever planned or distilled; the stream keeps them apart by what 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from actors.policy import Policy
-from actors.records import Assignment, Shuffle
-from actors.rollout import FinishedEpisode, Rollout
-from cluster.book_watch import BookWatch
+from cluster.studies import StudyOrder, StudyPage, StudySize, Tell
+from cluster.study_steps import MODES, Mode, Row, Trial, distil, larger, plan
 from configs.errors import ConfigurationError
-from configs.schema import DomainShare, PhaseConfig, RunConfig, StreamConfig
-from learner.joint_distillation import JointProgress, JointSetting, distil_together
-from learner.teacher import TeacherPool
-from model.saving import from_bytes
-from shared_memory.records import PlanRequest, Trace
+from configs.schema import RunConfig
 from tasks.errors import TaskError
-from tasks.metrics import Attempt, Estimate, csr, exe, spl
-from tasks.rendering import Rendering
-from tasks.simulators import make_simulator
-from tasks.stream import TaskStream
-from tasks.task import Task
-
-Mode = Literal["free", "restricted", "exchanged", "larger"]
-
-MODES: dict[Mode, str] = {
-    "free": "any words may be answered",
-    "restricted": "only actions that the simulator accepts",
-    "exchanged": "free, with the procedures of another task of the domain",
-    "larger": "free, on tasks one object larger than any in training",
-}
-PLAN_BATCH = 200
-"""Requests given to the teacher at once; progress is told after each."""
-
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class StudySize:
-    """How much of it."""
-
-    traces: int = 4000  # planned tasks a domain
-    tasks: int = 200  # held-out tasks a domain
-    processes: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One domain in one mode."""
-
-    domain: str
-    mode: Mode
-    csr: Estimate
-    exe: Estimate | None
-    spl: Estimate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,64 +42,41 @@ class PolicyResult:
     processes: int
     config: dict[str, Any]
 
-    def mean_csr(self, mode: Mode) -> float:
-        """CSR averaged over domains."""
-        return statistics.fmean(row.csr.value for row in self.rows if row.mode == mode)
+    def mean_csr(self, mode: Mode) -> float | None:
+        """CSR averaged over domains; None in a mode that was not tried."""
+        found = [row.csr.value for row in self.rows if row.mode == mode]
+        return statistics.fmean(found) if found else None
 
     def as_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return asdict(self)
 
 
+def run_study(order: StudyOrder) -> StudyPage:
+    """`nesypr study policy`."""
+    if order.size.seeds not in (None, 1) or order.size.parallel != 1:
+        raise ConfigurationError(
+            "study policy distils one model, by --processes: --seeds and --parallel are for "
+            "studies of several (another seed: --set seed=1)"
+        )
+    result = study_policy(order.config, order.size, order.folder, order.tell)
+    return StudyPage(write_result(result, order.folder), result.as_dict())
+
+
 def study_policy(config: RunConfig, size: StudySize, folder: Path, tell: Tell) -> PolicyResult:
     """Plan, distil and try; the model is left in `folder`."""
-    shares = _shares(config)
-    stream = TaskStream(
-        StreamConfig(
-            phases=tuple(
-                PhaseConfig(name=share.name, tasks=size.traces, domains=(share,))
-                for share in shares
-            ),
-            probe_tasks=size.tasks,
-            step_limit=config.stream.step_limit,
-        ),
-        config.seed,
-    )
+    planned = plan(config, size, tell)
+    distilled = distil(planned, config, size.processes, folder, tell)
     began = time.monotonic()
-    traces = _teach(stream, config, size, tell)
-    planned = time.monotonic()
-    last: list[JointProgress] = []
-    watch = BookWatch(config.model.book, config.distillation.learning_rate)
-
-    def on_progress(progress: JointProgress) -> None:
-        last[:] = [progress]
-        tell(_progress_line(progress, config.distillation.total_steps))
-        broken = watch.take(progress.step, progress)
-        if broken is not None:
-            tell(f"warning: {broken}")
-
-    domains = tuple(domain.name for domain in stream.domains)
-    payload = distil_together(
-        traces,
-        JointSetting(
-            domains=domains,
-            rendering=config.rendering,
-            model=config.model,
-            distillation=config.distillation,
-            seed=config.seed,
-            processes=size.processes,
-            folder=str(folder),
-        ),
-        on_progress,
-    )
-    distilled = time.monotonic()
-    trial = _Trial(payload, stream, config)
+    trial = Trial(distilled.payload, planned, config)
     rows = []
-    for phase, share in zip(stream.phases, shares, strict=True):
-        held_out = stream.probe(phase.number)
-        for mode in MODES:
+    for phase, share in zip(planned.stream.phases, planned.shares, strict=True):
+        held_out = planned.stream.probe(phase.number)
+        for mode in _modes(config):
             try:
-                tasks = _larger(share, stream, size.tasks // 2) if mode == "larger" else held_out
+                tasks = (
+                    larger(share, planned.stream, size.tasks // 2) if mode == "larger" else held_out
+                )
                 rows.append(trial.row(share.name, mode, tasks))
             except TaskError as error:
                 if mode != "larger":
@@ -153,7 +84,7 @@ def study_policy(config: RunConfig, size: StudySize, folder: Path, tell: Tell) -
                 tell(f"{share.name}, {mode}: not tried, because {error}")
                 continue
             tell(f"{share.name}, {mode}: CSR {rows[-1].csr.value:.1%}")
-    lengths = {name: [len(t.actions) for t in traces if t.domain == name] for name in domains}
+    lengths, last = planned.lengths(), distilled.curve[-1]
     return PolicyResult(
         rows=tuple(rows),
         plan_median={name: statistics.median(found) for name, found in lengths.items()},
@@ -161,16 +92,22 @@ def study_policy(config: RunConfig, size: StudySize, folder: Path, tell: Tell) -
         traces={name: len(found) for name, found in lengths.items()},
         parameters=trial.parameters,
         steps=config.distillation.total_steps,
-        tokens=last[0].tokens,
-        codes_used=last[0].codes_used,
-        perplexity=last[0].perplexity,
-        seconds_planning=planned - began,
-        seconds_distilling=distilled - planned,
-        seconds_trying=time.monotonic() - distilled,
+        tokens=last.tokens,
+        codes_used=last.codes_used,
+        perplexity=last.perplexity,
+        seconds_planning=planned.seconds,
+        seconds_distilling=distilled.seconds,
+        seconds_trying=time.monotonic() - began,
         seed=config.seed,
         processes=size.processes,
         config=config.model_dump(mode="json"),
     )
+
+
+def _modes(config: RunConfig) -> tuple[Mode, ...]:
+    """How held-out tasks are tried: without memory there are no procedures to exchange."""
+    plain = config.model.memory.use == "none"
+    return tuple(mode for mode in MODES if not (plain and mode == "exchanged"))
 
 
 def table(result: PolicyResult) -> str:
@@ -197,11 +134,9 @@ def table(result: PolicyResult) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     exes = [row.exe.value for row in result.rows if row.mode == "free" and row.exe is not None]
-    lines.append(
-        f"| **mean** | | **{result.mean_csr('free'):.1%}** | | {statistics.fmean(exes):.1%} | | "
-        f"{result.mean_csr('restricted'):.1%} | {result.mean_csr('exchanged'):.1%} | "
-        f"{result.mean_csr('larger'):.1%} |"
-    )
+    means = [_percent(result.mean_csr(mode)) for mode in MODES]
+    exe = _percent(statistics.fmean(exes) if exes else None)
+    lines.append(f"| **mean** | | **{means[0]}** | | {exe} | | {' | '.join(means[1:])} |")
     minutes = (result.seconds_planning + result.seconds_distilling + result.seconds_trying) / 60
     lines += [
         "",
@@ -223,106 +158,5 @@ def write_result(result: PolicyResult, folder: Path) -> Path:
     return page
 
 
-def _shares(config: RunConfig) -> list[DomainShare]:
-    """Each domain of the stream once."""
-    found: dict[str, DomainShare] = {}
-    for phase in config.stream.phases:
-        for share in phase.domains:
-            if found.setdefault(share.name, share).size != share.size:
-                raise ConfigurationError(
-                    f"the policy study takes one size of each domain, but stream.phases has two "
-                    f"of '{share.name}'"
-                )
-    return list(found.values())
-
-
-def _teach(stream: TaskStream, config: RunConfig, size: StudySize, tell: Tell) -> list[Trace]:
-    """The traces of all tasks of the stream that a planner solved."""
-    domains = [domain.name for domain in stream.domains]
-    teacher = config.teacher.model_copy(update={"processes": size.processes})
-    traces: list[Trace] = []
-    with TeacherPool(domains, config.rendering, teacher, kept_answers=1) as pool:
-        for start in range(0, len(stream), PLAN_BATCH):
-            tasks = [stream[i] for i in range(start, min(start + PLAN_BATCH, len(stream)))]
-            answers = pool.plan([_request(task) for task in tasks])
-            traces += [answer.trace for answer in answers if answer.trace is not None]
-            tell(f"planned {start + len(tasks)} of {len(stream)} tasks")
-        if len(traces) < len(stream):
-            tell(f"{len(stream) - len(traces)} tasks have no plan: {pool.statistics}")
-    return traces
-
-
-def _request(task: Task) -> PlanRequest:
-    return PlanRequest(
-        task.index, task.digest, task.domain, task.phase, task.problem, task.origin, True
-    )
-
-
-def _larger(share: DomainShare, stream: TaskStream, count: int) -> list[Task]:
-    """Tasks whose first size is one more than the largest in training; none if there are none."""
-    (domain,) = [domain for domain in stream.domains if domain.name == share.name]
-    if domain.generator is None:
-        return []
-    sizes = {one.name: one.default for one in domain.generator.parameters} | dict(share.size)
-    first = domain.generator.parameters[0].name
-    sizes[first] = (sizes[first][1] + 1, sizes[first][1] + 1)
-    return [replace(domain.draw(sizes, seed), index=-1) for seed in range(count)]
-
-
-class _Trial:
-    """The learnt policy, without banks, on tasks."""
-
-    def __init__(self, payload: bytes, stream: TaskStream, config: RunConfig) -> None:
-        model, version = from_bytes(payload)
-        self.parameters = model.parameter_count
-        by_name = {domain.name: domain for domain in stream.domains}
-        acting = config.acting.model_copy(update={"banks": "none", "episodes": 64})
-        self._policy = Policy(model.eval(), version, acting, None)
-        self._rollout = Rollout(
-            Rendering(stream.domains, config.rendering),
-            model.tokenizer,
-            lambda domain: make_simulator(by_name[domain]),
-            config.stream.step_limit,
-            config.seed,
-        )
-
-    def row(self, domain: str, mode: Mode, tasks: Sequence[Task]) -> Row:
-        """Try the tasks."""
-        shuffle: Shuffle = "domain" if mode == "exchanged" else "none"
-        assignments = [Assignment(-1, task) for task in tasks]
-        found = [
-            _attempt(finished)
-            for finished in self._rollout.run(
-                self._policy, assignments, mode == "restricted", shuffle, banks=False
-            )
-        ]
-        rate = csr(found)
-        if rate is None:
-            raise ConfigurationError(f"there is no task of '{domain}' to try")
-        return Row(domain, mode, rate, exe(found), spl(found))
-
-
-def _attempt(finished: FinishedEpisode) -> Attempt:
-    return Attempt(
-        success=finished.success,
-        conditions_met=finished.conditions_met,
-        conditions=finished.conditions,
-        emitted=len(finished.decisions),
-        accepted=sum(decision.accepted for decision in finished.decisions),
-    )
-
-
-def _progress_line(progress: JointProgress, steps: int) -> str:
-    rate = progress.step / max(progress.seconds, 1e-9)
-    left = (steps - progress.step) / max(rate, 1e-9)
-    exact = " ".join(f"{name[:6]} {share:.2f}" for name, share in progress.exact.items())
-    return (
-        f"step {progress.step}/{steps}, loss {progress.loss:.4f}, codes {progress.codes_used}, "
-        f"perplexity {progress.perplexity:.0f}, {rate:.2f} steps/s, {left / 60:.1f} min left; "
-        f"right: {exact}"
-    )
-
-
-def usable_processes() -> int:
-    """The cores that this program may use."""
-    return len(os.sched_getaffinity(0))
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"

@@ -90,6 +90,8 @@ def sentence(result: subprocess.CompletedProcess[str]) -> str:
         (["report", "nowhere"], "there is no run in runs/nowhere"),
         (["report"], "which run?"),
         (["bench", "actin"], "did you mean 'acting'?"),
+        (["study", "memry"], "did you mean 'memory'?"),
+        (["study", "policy", "--parallel", "2"], "study policy distils one model"),
     ],
 )
 def test_wrong_input_is_one_sentence(tmp_path: Path, arguments: list[str], words: str) -> None:

@@ -1,0 +1,88 @@
+"""`nesypr study NAME`: finds a study by name and says what each is about.
+
+A study is a function of a `StudyOrder` that leaves its files in a folder and returns its page. It
+is named here as `module:function`, so that only the one that runs is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import ConfigurationError
+from configs.schema import RunConfig
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StudySize:
+    """How much of it."""
+
+    traces: int = 4000  # planned tasks a domain
+    tasks: int = 200  # held-out tasks a domain
+    processes: int = 2  # that distil one model together
+    seeds: int | None = None  # None: as many as the study is meant to have
+    parallel: int = 1  # models distilled side by side, each by so many processes
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOrder:
+    """What is to be studied, how much of it, and where its files go."""
+
+    config: RunConfig
+    size: StudySize
+    folder: Path
+    tell: Tell
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPage:
+    """The Markdown page that a study wrote, and the same ready for JSON."""
+
+    path: Path
+    result: dict[str, Any]
+
+
+Study = Callable[[StudyOrder], StudyPage]
+
+STUDIES: dict[str, tuple[str, str]] = {
+    "policy": (
+        "learns ten domains from nothing and tries held-out tasks of each",
+        "cluster.study_policy:run_study",
+    ),
+    "memory": (
+        "continuous memory and books of 16, 64 and 256 codes: CSR, reliance, loss curves",
+        "cluster.study_memory:run_study",
+    ),
+    "ablations": (
+        "without quantisation, memory, banks, M+ or M-, on the same tasks, three seeds",
+        "cluster.study_ablations:run_study",
+    ),
+}
+
+
+def list_studies() -> dict[str, str]:
+    """What each study does, by name."""
+    return {name: words for name, (words, _) in STUDIES.items()}
+
+
+def find_study(name: str) -> Study:
+    """The study of that name. Raises ConfigurationError with the nearest name."""
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigurationError(f"there is no study {name!r}: there is {', '.join(STUDIES)}{hint}")
+    module, _, function = STUDIES[name][1].partition(":")
+    found: Study = getattr(importlib.import_module(module), function)
+    return found
+
+
+def usable_processes() -> int:
+    """The cores that this program may use."""
+    return len(os.sched_getaffinity(0))
