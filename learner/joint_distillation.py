@@ -32,6 +32,9 @@ SILENCE_S = 300.0
 
 LOOK_EVERY_S = 0.2
 
+GRACE_S = 3.0
+"""How long the others may take to fail as well, once one has: theirs may be the true cause."""
+
 
 class JointSetting(BaseModel):
     """All that a process needs to know."""
@@ -160,6 +163,9 @@ def _report(line: bytes, on_progress: Callable[[JointProgress], None] | None) ->
 
 def _cause(started: Sequence[_Started]) -> str:
     """What went wrong first: the others fail too, when they miss the one that is gone."""
+    deadline = time.monotonic() + GRACE_S
+    while any(one.process.poll() is None for one in started) and time.monotonic() < deadline:
+        time.sleep(0.05)
     failed = {rank: one for rank, one in enumerate(started) if one.process.poll()}
     for rank, one in failed.items():
         if one.process.returncode < 0:
