@@ -89,11 +89,12 @@ def how_made(results: Sequence[CellResult]) -> str:
     seeds = sorted({result.seed for result in results})
     count = next(iter(first.csr(first.arms[0]).values())).count
     minutes = sum(result.seconds_distilling + result.seconds_trying for result in results) / 60
-    kinds = "seed" if len(seeds) == 1 else "seeds"
+    processes = first.settings["processes"]
     return (
         f"{len(first.domains)} domains, {first.settings['traces']} planned tasks and {count} "
-        f"held-out tasks each; {first.curve[-1].step:,} steps, {first.settings['processes']} "
-        f"processes a model, {kinds} {', '.join(map(str, seeds))}; {minutes:.1f} min of "
+        f"held-out tasks each; {first.curve[-1].step:,} steps, {processes} "
+        f"process{'es' * (processes > 1)} a model, seed{'s' * (len(seeds) > 1)} "
+        f"{', '.join(map(str, seeds))}; {minutes:.1f} min of "
         "distilling and trying in all. Means over domains and seeds; 95 % intervals of the tasks, "
         "or over seeds where those are wider."
     )
