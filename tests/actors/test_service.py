@@ -23,6 +23,7 @@ from configs.schema import (
     SharedMemoryConfig,
     StreamConfig,
 )
+from model.making import make_lm
 from model.procedure_lm import ProcedureLM
 from model.saving import to_bytes
 from shared_memory.bank_statistics import read_statistics
@@ -216,3 +217,19 @@ def test_an_exchange_uses_another_tasks_procedure(client: redis.Redis) -> None:
     policy.enter(slots, prompts)
     apart = policy.decide(slots, ["blocks", "hanoi", "ferry"], shuffle="domain")
     assert [choice.action_tokens for choice in apart] == [choice.action_tokens for choice in own]
+
+
+def test_a_plain_lm_acts_and_fills_no_bank(client: redis.Redis) -> None:
+    plain = MODEL.model_copy(update={"memory": MODEL.memory.model_copy(update={"use": "none"})})
+    torch.manual_seed(0)
+    lone = make_lm(plain, RENDERING.vocabulary, RENDERING.interchangeable)
+    PublishedWeights(client, "memoryless").publish(0, to_bytes(lone, 0))
+    actor = service(client, "memoryless")
+    actor.act(ASSIGNMENTS[:12])
+    statistics = read_statistics(client, "memoryless", tuple(DOMAINS))
+    assert statistics.finished == 12
+    assert sum(bank.submitted for bank in statistics.banks) == 0
+    probes = [Assignment(-1, task) for task in STREAM.probe(0)]
+    assert any(outcome.steps for outcome in actor.probe(probes, restrict=True).outcomes)
+    with pytest.raises(ActingError, match="no procedures that could be exchanged"):
+        actor.probe(probes, restrict=True, shuffle="domain")

@@ -121,3 +121,21 @@ def test_the_whole_learner_with_the_real_student(client: redis.Redis, tmp_path: 
     assert same(again.service._student, running.student)
     again.service._teaching.stop()
     assert setting(tmp_path).run == RUN
+
+
+def test_a_plain_lm_learns_and_goes_on_with_a_book_that_is_not_used() -> None:
+    memory = TINY.memory.model_copy(update={"use": "none"})
+    one, other = (student(seed, TINY.model_copy(update={"memory": memory})) for seed in (3, 8))
+    batch, losses = traces(8), []
+    for _ in range(2):
+        for _ in range(8):
+            one.step(batch)
+        made = one.round_statistics()
+        losses.append(made.loss)
+    assert losses[1] < losses[0]
+    assert (made.codes_used, made.codes_dead, made.perplexity, made.commitment) == (0, 16, 0.0, 0.0)
+    other.restore(one.files())
+    assert same(one, other)
+    one.step(batch)
+    other.step(batch)
+    assert same(one, other)
