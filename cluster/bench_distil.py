@@ -89,7 +89,7 @@ class PlainTraining:
         """Take one step; the loss."""
         for optimiser in self._optimisers:
             optimiser.zero_grad(set_to_none=True)
-        loss: Tensor = self._model(input_ids=batch.tokens, labels=batch.labels).loss
+        loss = self._model(input_ids=batch.tokens, labels=batch.labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), CLIP)
         for optimiser in self._optimisers:
