@@ -22,6 +22,7 @@ from cluster.studies import StudySize, Tell
 from configs.errors import ConfigurationError
 from configs.schema import DomainShare, PhaseConfig, RunConfig, StreamConfig
 from learner.joint_distillation import JointProgress, JointSetting, distil_together
+from learner.planners import MimirPlanner, PlanLimits
 from learner.teacher import TeacherPool
 from learner.trace_file import read_traces, write_traces
 from model.saving import from_bytes
@@ -177,13 +178,19 @@ class Trial:
             config.stream.step_limit,
             planned.seed,
         )
+        self._planners = {
+            domain.name: MimirPlanner(domain, config.teacher.planner, config.teacher.canonical)
+            for domain in planned.stream.domains
+        }
+        self._limits = PlanLimits(config.teacher.time_limit_s)
+        self._lengths: dict[str, int | None] = {}  # by content: nothing of them was distilled
 
     def row(self, domain: str, mode: Mode, tasks: Sequence[Task]) -> Row:
         """Try the tasks."""
         shuffle: Shuffle = "domain" if mode == "exchanged" else "none"
         assignments = [Assignment(-1, task) for task in tasks]
         found = [
-            _attempt(finished)
+            _attempt(finished, self._length(finished.task))
             for finished in self._rollout.run(
                 self._policy, assignments, mode == "restricted", shuffle, banks=False
             )
@@ -192,6 +199,13 @@ class Trial:
         if rate is None:
             raise ConfigurationError(f"there is no task of '{domain}' to try")
         return Row(domain, mode, rate, exe(found), spl(found))
+
+    def _length(self, task: Task) -> int | None:
+        """The length of the planner's plan for a task that was tried, for SPL."""
+        if task.digest not in self._lengths:
+            outcome = self._planners[task.domain].plan(task, self._limits)
+            self._lengths[task.digest] = outcome.cost if outcome.status == "solved" else None
+        return self._lengths[task.digest]
 
 
 def larger(share: DomainShare, stream: TaskStream, count: int) -> list[Task]:
@@ -247,13 +261,14 @@ def _request(task: Task) -> PlanRequest:
     )
 
 
-def _attempt(finished: FinishedEpisode) -> Attempt:
+def _attempt(finished: FinishedEpisode, plan_length: int | None) -> Attempt:
     return Attempt(
         success=finished.success,
         conditions_met=finished.conditions_met,
         conditions=finished.conditions,
         emitted=len(finished.decisions),
         accepted=sum(decision.accepted for decision in finished.decisions),
+        plan_length=plan_length,
     )
 
 
