@@ -65,6 +65,13 @@ def token_trie(answers: Sequence[Sequence[int]], end: int) -> Trie:
     return root
 
 
+def walk(trie: Trie, tokens: Sequence[int]) -> Trie:
+    """Where these tokens lead, all of which the trie has."""
+    for token in tokens:
+        trie = trie[token]
+    return trie
+
+
 def restrict(scores: Tensor, nodes: Sequence[Trie]) -> Tensor:
     """(B, V) with -∞ for every token that leads out of its row's trie."""
     rows = [row for row, node in enumerate(nodes) for _ in node]

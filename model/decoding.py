@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.batches import Words
-from model.choosing import GREEDY, Sampling, choose, restrict, token_trie
+from model.choosing import GREEDY, Sampling, choose, restrict, token_trie, walk
 from model.decoder_layer import JoinedRead, Layer, make_layers, rotary_table
 from model.errors import ModelError
 from model.procedure_lm import ProcedureLM
@@ -38,6 +38,14 @@ class Reading:
 
     codes: npt.NDArray[np.uint16]  # (B, n)
     memory: Tensor  # (B, n, d) R; continuous where the book is not (yet) quantised
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An action's tokens, without `<end>`, and how likely the LM finds them."""
+
+    tokens: tuple[int, ...]
+    log_probability: float
 
 
 class DecodingEngine:
@@ -210,6 +218,69 @@ class DecodingEngine:
             if against:
                 tokens = torch.cat([tokens, tokens[against]])
         return answers
+
+    def likely(
+        self,
+        procedures: Tensor,
+        width: int,
+        allowed: Sequence[Sequence[Sequence[int]]] | None = None,
+    ) -> list[list[Answer]]:
+        """Likely answers to each procedure of (B, n, d), best first: a beam search.
+
+        `width` answers go on side by side, so that as many are returned (fewer where there are
+        not so many). `allowed` leaves only its sequences, with the probabilities they have anyway.
+        """
+        B, end = len(procedures), self.model.tokenizer.end
+        trees = None if allowed is None else [token_trie(answers, end) for answers in allowed]
+        beams = [[Answer((), 0.0)] for _ in range(B)]
+        ended: list[list[Answer]] = [[] for _ in range(B)]
+        self._above.start(procedures.repeat_interleave(width, 0))
+        self._above.keep(range(0, B * width, width))
+        tokens = torch.full((B,), self.model.tokenizer.act, device=procedures.device)
+        for _ in range(self.model.tokenizer.longest_action):
+            scores = torch.log_softmax(self._above.step(tokens).float(), -1)  # (rows, V)
+            if trees is not None:
+                nodes = [
+                    walk(tree, answer.tokens)
+                    for tree, beam in zip(trees, beams, strict=True)
+                    for answer in beam
+                ]
+                scores = restrict(scores, nodes)
+            best, which = scores.topk(min(width, scores.shape[1]))
+            steps = list(zip(best.tolist(), which.tolist(), strict=True))
+            rows: list[int] = []
+            follow: list[int] = []
+            first = 0
+            for decision, beam in enumerate(beams):
+                grown = [
+                    (answer.log_probability + more, first + place, token)
+                    for place, answer in enumerate(beam)
+                    for more, token in zip(*steps[first + place], strict=True)
+                    if more > float("-inf")
+                ]
+                first += len(beam)
+                grown = sorted(grown, key=lambda one: -one[0])[:width]
+                if len(ended[decision]) >= width:  # what is worse than all these cannot be wanted
+                    least = sorted(one.log_probability for one in ended[decision])[-width]
+                    grown = [one for one in grown if one[0] > least]
+                start = first - len(beam)
+                answers = [beam[row - start].tokens for _, row, _ in grown]
+                beams[decision] = []
+                for (total, row, token), before in zip(grown, answers, strict=True):
+                    if token == end:
+                        ended[decision].append(Answer(before, total))
+                    else:
+                        beams[decision].append(Answer((*before, token), total))
+                        rows.append(row)
+                        follow.append(token)
+            if not rows:
+                break
+            self._above.keep(rows)
+            tokens = torch.tensor(follow, device=procedures.device)
+        return [
+            sorted(found + rest, key=lambda answer: -answer.log_probability)[:width]
+            for found, rest in zip(ended, beams, strict=True)
+        ]
 
     def _choose(self, scores: Tensor, running: Sequence[int], sampling: Sampling) -> Tensor:
         """The next token of each of the `running` decisions, from scores (rows, V)."""
