@@ -8,7 +8,8 @@ the LM alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,12 +19,14 @@ import torch
 
 from actors.contrastive import NeighboursLike, reconstruct
 from actors.errors import ActingError
+from actors.mending import CountsLike, Past, best_answer
 from actors.records import Shuffle
 from configs.schema import ActingConfig
 from model.choosing import Sampling
+from model.decoding import DecodingEngine
 from model.making import make_engine
 from model.small_lm import SmallLM
-from shared_memory.records import Codes, Sign
+from shared_memory.records import SIGNS, Codes, Sign
 
 
 class Replica(Protocol):
@@ -42,6 +45,16 @@ class Replica(Protocol):
         threshold: float,
     ) -> Sequence[NeighboursLike]:
         """The nearest valid procedures of each of the B given ones."""
+
+    def tried(
+        self,
+        domain: str,
+        sign: Sign,
+        codes: npt.NDArray[np.uint16],
+        code_born: npt.NDArray[np.int64],
+        min_version: int,
+    ) -> Sequence[Mapping[str, CountsLike]]:
+        """What was tried with just the B given procedures, by action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +96,14 @@ class Policy:
         book = model.book
         self._vectors = book.codes.detach().to(torch.float32).clone()  # (K, d)
         self._vectors_numpy = self._vectors.numpy()
+        self._done: list[dict[bytes, Counter[str]]] = [{} for _ in range(config.episodes)]
         self._mean = book.mean.detach().to(torch.float32).numpy().copy()  # (n, d)
         self._born = book.born.detach().numpy().astype(np.int64)  # (K,)
 
     def enter(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         """Begin episodes in these slots; prompts end before the first `<act>`."""
+        for slot in slots:
+            self._done[slot] = {}
         with torch.inference_mode():
             self.engine.enter(list(slots), prompts)
 
@@ -118,6 +134,10 @@ class Policy:
                     raise ActingError("a plain LM has no procedures that could be exchanged")
                 order = _derangement(domains if shuffle == "domain" else [""] * len(domains))
                 codes, own = codes[order], own[torch.from_numpy(order)]
+            if self.config.contrast_by == "outcomes" and isinstance(self.engine, DecodingEngine):
+                return self._decide_by_outcomes(
+                    self.engine, list(slots), domains, codes, own, allowed, banks
+                )
             helpful, hit_success = self._consult("success", domains, codes, own, banks)
             harmful, hit_failure = self._consult("failure", domains, codes, own, banks)
             answers = self.engine.decode(
@@ -130,15 +150,83 @@ class Policy:
                 allowed,
                 self._sampling,
             )
+        return self._choices(codes, answers, hit_success.tolist(), hit_failure.tolist())
+
+    def _choices(
+        self,
+        codes: npt.NDArray[np.uint16],
+        answers: Sequence[Sequence[int]],
+        hit_success: Sequence[bool],
+        hit_failure: Sequence[bool],
+    ) -> list[Choice]:
         width = codes.shape[1] if self._has_codes else 0
         return [
-            Choice(
-                codes[row, :width].copy(),
-                tuple(answer),
-                bool(hit_success[row]),
-                bool(hit_failure[row]),
-            )
+            Choice(codes[row, :width].copy(), tuple(answer), hit_success[row], hit_failure[row])
             for row, answer in enumerate(answers)
+        ]
+
+    def _decide_by_outcomes(
+        self,
+        engine: DecodingEngine,
+        slots: list[int],
+        domains: Sequence[str],
+        codes: npt.NDArray[np.uint16],
+        own: torch.Tensor,
+        allowed: Sequence[Sequence[Sequence[int]]] | None,
+        banks: bool,
+    ) -> list[Choice]:
+        """As without banks, but for answers that failed with their procedure: see `mending`."""
+        pasts = self._pasts(slots, domains, codes, banks)
+        answers = engine.decode(slots, own, allowed=allowed, sampling=self._sampling)
+        decode = self.model.tokenizer.decode
+        rows = [row for row, past in enumerate(pasts) if past.failures(decode(answers[row]))]
+        if rows:
+            candidates = engine.likely(
+                own[rows],
+                self.config.alternatives,
+                None if allowed is None else [allowed[row] for row in rows],
+            )
+            for row, likely in zip(rows, candidates, strict=True):
+                texts = [decode(list(answer.tokens)) for answer in likely]
+                best = best_answer(likely, texts, pasts[row], self.config.outcome_weight)
+                answers[row] = list(best.tokens)
+        if self.config.remember_episode:
+            for slot, procedure, answer in zip(slots, codes, answers, strict=True):
+                done = self._done[slot].setdefault(procedure.tobytes(), Counter())
+                done[decode(answer)] += 1
+        return self._choices(
+            codes,
+            answers,
+            [bool(past.succeeded) for past in pasts],
+            [bool(past.failed) for past in pasts],
+        )
+
+    def _pasts(
+        self,
+        slots: Sequence[int],
+        domains: Sequence[str],
+        codes: npt.NDArray[np.uint16],
+        banks: bool,
+    ) -> list[Past]:
+        """What each decision's own procedure has led to, in the banks and in its episode."""
+        tried: dict[Sign, list[Mapping[str, CountsLike]]] = {
+            sign: [{} for _ in slots] for sign in SIGNS
+        }
+        for sign in SIGNS:
+            if not banks or self.replica is None or self.config.banks not in ("both", sign):
+                continue
+            for domain in sorted(set(domains)):
+                rows = [row for row, name in enumerate(domains) if name == domain]
+                found = self.replica.tried(domain, sign, codes[rows], self._born, self._min_version)
+                for row, actions in zip(rows, found, strict=True):
+                    tried[sign][row] = actions
+        return [
+            Past(
+                tried["success"][row],
+                tried["failure"][row],
+                self._done[slot].get(codes[row].tobytes(), {}) if self._has_codes else {},
+            )
+            for row, slot in enumerate(slots)
         ]
 
     def _consult(

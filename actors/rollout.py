@@ -22,6 +22,9 @@ from tasks.naming import Naming
 from tasks.rendering import Rendering
 from tasks.task import Action, Simulator, Task
 
+LONGEST_TEXT = 1024
+"""Characters of an answer that a decision keeps."""
+
 MakeSimulator = Callable[[str], Simulator]
 
 
@@ -186,7 +189,7 @@ class Rollout:
                 Decision(
                     number=len(episode.decisions),
                     codes=choice.codes,
-                    action=text if action is not None else "",
+                    action=text[:LONGEST_TEXT],
                     accepted=accepted,
                     prompt_tokens=tuple(episode.tokens),
                 )

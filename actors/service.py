@@ -68,7 +68,13 @@ class ActorService:
         self._acting = acting
         self._max_version_lag = shared_memory.bank.max_version_lag
         self._bank = Bank(connection, run, shared_memory.bank)
-        self._replica = BankReplica(connection, run, tuple(domains), shared_memory.bank)
+        self._replica = BankReplica(
+            connection,
+            run,
+            tuple(domains),
+            shared_memory.bank,
+            actions=acting.contrast_by == "outcomes",
+        )
         self._weights = PublishedWeights(connection, run)
         self._policy: Policy | None = None
         self._generator = torch.Generator().manual_seed(_drawing_seed(seed, name))
@@ -80,6 +86,7 @@ class ActorService:
             make_simulator,
             step_limit,
             seed,
+            end_on_refusal=not acting.remember_episode,
         )
 
     @property
@@ -163,7 +170,7 @@ class ActorService:
 
     def _push(self, finished: Sequence[FinishedEpisode], version: int) -> int:
         """Hand episodes to the banks; how many of them shared memory knew already."""
-        episodes = [_episode(each, version, self.name) for each in finished]
+        episodes = [bank_episode(each, version, self.name) for each in finished]
         requests = [_plan_request(each) for each in finished]
         return self._bank.push(episodes, requests).doubled
 
@@ -180,7 +187,8 @@ def _drawing_seed(seed: int, actor: str) -> int:
     return int.from_bytes(drawn, "big")
 
 
-def _episode(finished: FinishedEpisode, version: int, actor: str) -> Episode:
+def bank_episode(finished: FinishedEpisode, version: int, actor: str) -> Episode:
+    """A finished episode as the banks take it."""
     task = finished.task
     return Episode(
         episode=finished.episode,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from model.procedure_lm import ProcedureLM
 from shared_memory.lookup import Book, Neighbours
 from shared_memory.records import Sign
 from shared_memory.replica import ReplicaBank
+from shared_memory.tried import Counts
 from tasks.rendering import Rendering
 from tasks.stream import TaskStream
 
@@ -37,7 +38,7 @@ class FilledReplica:
         self._banks: dict[tuple[str, Sign], ReplicaBank] = {}
         for domain in SIZES:
             for sign in ("success", "failure"):
-                bank = ReplicaBank()
+                bank = ReplicaBank(actions=True)
                 bank.add(
                     np.arange(BANK_PROCEDURES, dtype=np.int64),
                     np.ones(BANK_PROCEDURES, dtype=np.int64),
@@ -62,6 +63,12 @@ class FilledReplica:
         if self._book is None:
             self._book = Book(code_vectors, mean, code_born)
         return self._banks[domain, sign].lookup(self._book, codes, min_version, nearest, threshold)
+
+    def tried(
+        self, domain: str, sign: Sign, codes: Any, code_born: Any, min_version: int
+    ) -> Sequence[Mapping[str, Counts]]:
+        """What was tried, as `BankReplica.tried`."""
+        return self._banks[domain, sign].tried_with(codes, code_born, min_version)
 
 
 def make_stream(tasks: int) -> TaskStream:

@@ -187,6 +187,22 @@ class ActingConfig(Section):
     temperature: Annotated[float, Field(gt=0.0)] = Field(0.1, description="τ of the mixture.")
     contrast: Annotated[float, Field(ge=0.0)] = Field(0.5, description="α")
     plausibility: Share = Field(0.1, description="γ")
+    contrast_by: Literal["procedures", "outcomes"] = Field(
+        "procedures",
+        description="procedures: mix near ones into R⁺ and R⁻. outcomes: blame actions that failed "
+        "with the very same procedure.",
+    )
+    outcome_weight: Annotated[float, Field(ge=0.0)] = Field(
+        3.0, description="Of log(1 + failures) against an action's log-probability."
+    )
+    alternatives: Positive = Field(
+        6, description="Answers that are weighed where one failed (width of the beam)."
+    )
+    remember_episode: bool = Field(
+        False,
+        description="By outcomes: what led back to the same procedure in a running episode counts "
+        "as failed, and a refused action does not end it.",
+    )
     restrict: bool = Field(False, description="Only actions that the simulator accepts.")
     answer_temperature: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="Of the answer's tokens, probes included; 0: the most likely (greedy)."
@@ -194,6 +210,15 @@ class ActingConfig(Section):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="Draw from the fewest tokens with so much probability together."
     )
+
+    @model_validator(mode="after")
+    def _remembering_is_by_outcomes(self) -> ActingConfig:
+        if self.remember_episode and self.contrast_by != "outcomes":
+            raise ValueError(
+                "remember_episode needs contrast_by = outcomes: the contrast of procedures cannot "
+                "blame an action"
+            )
+        return self
 
 
 class BankConfig(Section):

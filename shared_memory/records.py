@@ -26,7 +26,7 @@ class Decision:
 
     number: int
     codes: Codes  # (n,); (0,) while the book is not in use: no procedure for a bank
-    action: str  # as text, in the names of the prompt; "" if it could not be parsed
+    action: str  # as answered, in the names of the prompt, even if it is no action at all
     accepted: bool
     prompt_tokens: tuple[int, ...]  # all tokens that the memory was written from
 

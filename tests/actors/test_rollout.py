@@ -198,7 +198,8 @@ def test_with_prompts_every_decision_is_made_from_the_present_one(rollout: Rollo
 
 
 @pytest.mark.parametrize(
-    ("word", "ending", "action"), [("<state> not", "unparsable", ""), (None, "refused", None)]
+    ("word", "ending", "action"),
+    [("<state> not", "unparsable", "<state> not"), (None, "refused", None)],
 )
 def test_the_first_refusal_ends_the_episode_and_counts(
     rollout: Rollout, word: str | None, ending: str, action: str | None
