@@ -64,6 +64,10 @@ STUDIES: dict[str, tuple[str, str]] = {
         "without quantisation, memory, banks, M+ or M-, on the same tasks, three seeds",
         "cluster.study_ablations:run_study",
     ),
+    "banks": (
+        "attempts tasks again with banks that acting filled: FR, RR; of the model in --out",
+        "cluster.study_banks:run_study",
+    ),
 }
 
 
