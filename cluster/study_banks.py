@@ -37,7 +37,7 @@ from shared_memory.connection import connect
 from shared_memory.replica import BankReplica
 from shared_memory.server import EmbeddedServer
 from tasks.errors import TaskError
-from tasks.metrics import Estimate, share
+from tasks.metrics import Attempt, Estimate, exe, share
 from tasks.rendering import Rendering
 from tasks.simulators import make_simulator
 from tasks.stream import TaskStream
@@ -84,6 +84,7 @@ class ArmResult:
     recovered: Estimate | None  # RR
     recovered_at_once: Estimate | None  # of what the first attempt failed, solved by the second
     unseen: Estimate  # CSR on other tasks, with the banks as they are then
+    exe: Estimate | None  # on these
     endings: tuple[Mapping[str, int], ...]  # of each attempt: how episodes ended
     decisions: int  # in the attempts after the first
     seconds: float  # of these and of what is unseen
@@ -255,6 +256,7 @@ class _World:
             recovered=recovered(solved),
             recovered_at_once=recovered(solved[:2]),
             unseen=_share(each.success for each in others),
+            exe=exe([_attempt(each) for each in others]),
             endings=tuple(_endings(attempt) for attempt in attempts),
             decisions=sum(len(each.decisions) for past in attempts[1:] for each in past),
             seconds=seconds,
@@ -294,8 +296,9 @@ def table(result: BanksResult) -> str:
             f"{result.tasks[kind]} {kind} attempted {ATTEMPTS} times, {result.unseen[kind]} others "
             "once (95 % intervals):",
             "",
-            "| banks | CSR by attempt | FR | RR | RR of the second attempt | CSR, tasks unseen |",
-            "|---|---|---|---|---|---|",
+            "| banks | CSR by attempt | FR | RR | RR of the second attempt | CSR, tasks unseen | "
+            "Exe of these |",
+            "|---|---|---|---|---|---|---|",
         ]
         for row in rows:
             cells = [
@@ -305,6 +308,7 @@ def table(result: BanksResult) -> str:
                 _cell(row.recovered),
                 _cell(row.recovered_at_once),
                 _cell(row.unseen),
+                "–" if row.exe is None else f"{row.exe.value:.1%}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
@@ -356,6 +360,16 @@ def _share(solved: Iterable[bool]) -> Estimate:
     if rate is None:
         raise ConfigurationError("there is no task to attempt")
     return rate
+
+
+def _attempt(finished: FinishedEpisode) -> Attempt:
+    return Attempt(
+        success=finished.success,
+        conditions_met=finished.conditions_met,
+        conditions=finished.conditions,
+        emitted=len(finished.decisions),
+        accepted=sum(decision.accepted for decision in finished.decisions),
+    )
 
 
 def _endings(attempt: Sequence[FinishedEpisode]) -> dict[str, int]:
