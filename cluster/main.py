@@ -226,7 +226,7 @@ def study(
         list[str] | None,
         typer.Option("--set", help="section.key=value; may be given several times."),
     ] = None,
-    traces: Annotated[int, typer.Option(min=1, help="Planned tasks a domain.")] = 4000,
+    traces: Annotated[int, typer.Option(min=1, help="Planned tasks a domain.")] = 3000,
     tasks: Annotated[int, typer.Option(min=2, help="Held-out tasks a domain.")] = 200,
     processes: Annotated[
         int,

@@ -24,7 +24,7 @@ Tell = Callable[[str], None]
 class StudySize:
     """How much of it."""
 
-    traces: int = 4000  # planned tasks a domain
+    traces: int = 3000  # planned tasks a domain
     tasks: int = 200  # held-out tasks a domain
     processes: int = 2  # that distil one model together
     seeds: int | None = None  # None: as many as the study is meant to have

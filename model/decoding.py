@@ -23,6 +23,7 @@ from model.decoder_layer import JoinedRead, Layer, make_layers, rotary_table
 from model.errors import ModelError
 from model.procedure_lm import ProcedureLM
 from model.slot_cache import SlotCache
+from model.slot_texts import SlotTexts
 
 KEPT_WHILE_LIVE = 0.8
 """Rows whose answers have ended are dropped once no more than this share goes on: dropping copies
@@ -76,18 +77,14 @@ class DecodingEngine:
         )
         self._memory_keys = self._table.new_zeros(slots, max_tokens, D_m)
         self._memory_values = torch.zeros_like(self._memory_keys)
-        self._lengths = [0] * slots  # positions that the caches hold
-        self._waiting: list[list[int]] = [[] for _ in range(slots)]  # tokens still to be fed
+        self._texts = SlotTexts(model.tokenizer, slots, max_tokens)
         self._above = _Answers(
             model, self._layers[len(backbone.below) :], self._table, self._rotary
         )
 
     def enter(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         """Start new episodes in these slots; prompts end before the first `<act>`."""
-        for slot in slots:
-            self._lengths[slot] = 0
-            self._waiting[slot] = []
-        self.feed(slots, prompts)
+        self._texts.enter(slots, prompts)
 
     def feed(self, slots: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
         """Append tokens to each slot; the model sees them at the next `read`.
@@ -95,26 +92,16 @@ class DecodingEngine:
         Where a text begins anew (`Tokenizer.begin`) the slot forgets what it held.
         `ModelError` if a sequence would outgrow `max_tokens`.
         """
-        for slot, more in zip(slots, tokens, strict=True):
-            if self.model.tokenizer.begin in more:  # the text begins anew
-                more = more[_last(more, self.model.tokenizer.begin) :]
-                self._lengths[slot], self._waiting[slot] = 0, []
-            self._waiting[slot].extend(more)
-            self._check_length(self._lengths[slot] + len(self._waiting[slot]))
-
-    def _check_length(self, length: int) -> None:
-        if length > self.max_tokens:
-            raise ModelError(
-                f"a sequence of {length} tokens does not fit into model.max_tokens = "
-                f"{self.max_tokens}: raise it, or lower stream.step_limit or the tasks' sizes"
-            )
+        self._texts.feed(slots, tokens)
 
     def read(self, slots: Sequence[int]) -> Reading:
         """Feed `<act>` and compute the procedure R of each slot's next decision."""
         slots = list(slots)
         decision = self._run_below(slots)  # (B, D)
-        lengths = torch.tensor([self._lengths[slot] for slot in slots], device=decision.device)
-        T = max(self._lengths[slot] for slot in slots)
+        lengths = torch.tensor(
+            [self._texts.lengths[slot] for slot in slots], device=decision.device
+        )
+        T = max(self._texts.lengths[slot] for slot in slots)
         keys, values = self._memory_keys, self._memory_values
         if slots == list(range(len(slots))):  # a view suffices
             keys, values = keys[: len(slots), :T], values[: len(slots), :T]
@@ -129,10 +116,7 @@ class DecodingEngine:
 
     def _run_below(self, slots: list[int]) -> Tensor:
         """Feed what waits, and `<act>`; the hidden states (B, D) of `<act>`."""
-        fed = [[*self._waiting[slot], self.model.tokenizer.act] for slot in slots]
-        starts = [self._lengths[slot] for slot in slots]
-        for start, tokens in zip(starts, fed, strict=True):
-            self._check_length(start + len(tokens))
+        fed, starts = self._texts.take(slots)
         counts, hidden = self._embed(fed)
         growth = self._below.grow(slots, starts, counts)
         rotary = self._rotary.index_select(0, growth.positions)
@@ -142,9 +126,7 @@ class DecodingEngine:
         keys, values = self.model.memory_write.keys_values(hidden)  # (P, D_m)
         self._memory_keys.view(-1, keys.shape[1]).index_copy_(0, growth.places, keys)
         self._memory_values.view(-1, keys.shape[1]).index_copy_(0, growth.places, values)
-        for slot, start, count in zip(slots, starts, counts, strict=True):
-            self._lengths[slot] = start + count
-            self._waiting[slot] = []
+        self._texts.grow(slots, counts)
         return hidden[growth.last]
 
     def _embed(self, fed: Sequence[Sequence[int]]) -> tuple[list[int], Tensor]:
@@ -306,11 +288,6 @@ def contrastive_scores(positive: Tensor, negative: Tensor, alpha: float, gamma: 
     plausible = positive >= positive.amax(-1, keepdim=True) + float(np.log(max(gamma, 1e-30)))
     scores = (1 + alpha) * positive - alpha * negative
     return scores.masked_fill(~plausible, float("-inf"))
-
-
-def _last(tokens: Sequence[int], token: int) -> int:
-    """The last place of a token that is there."""
-    return len(tokens) - 1 - list(reversed(tokens)).index(token)
 
 
 class _Answers:
