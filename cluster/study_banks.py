@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,8 @@ def study_banks(
     with (
         tempfile.TemporaryDirectory(prefix="nesypr-banks-") as folder,
         EmbeddedServer(folder, fsync="no") as server,
+        closing(connect(config.shared_memory, server.url)) as client,
     ):
-        client = connect(config.shared_memory, server.url)
         world = _World(payload, config, stream, client)
         for kind, drawn_sets in sets.items():
             by_domain = [world.nameable(drawn, tell) for drawn in drawn_sets]
@@ -160,7 +161,6 @@ def study_banks(
                 rows.append(world.attempts(kind, arm, first, unseen))
                 tell(f"{kind}: {_line(rows[-1])}")
             found[kind] = tuple(rows)
-        client.close()
     return BanksResult(
         arms=found,
         tasks={kind: size[0] for kind, size in sizes.items()},
