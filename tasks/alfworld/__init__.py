@@ -1,0 +1,1 @@
+"""ALFWorld: household tasks seen in part, played in English."""
