@@ -9,7 +9,8 @@ import time
 
 from configs.schema import TeacherConfig
 from learner.errors import LearnerError
-from learner.planners import MimirPlanner, PlanLimits
+from learner.planners import PlanLimits, Planner
+from learner.teachers import make_planner
 from tasks.stream import TaskStream
 
 BUDGET_S = 20.0
@@ -21,12 +22,12 @@ def reference_plan_lengths(stream: TaskStream, config: TeacherConfig) -> dict[st
     """Task digest → number of actions of the planner's plan, where one was found in time."""
     deadline = time.monotonic() + BUDGET_S
     lengths: dict[str, int] = {}
-    planners: dict[str, MimirPlanner | None] = {}
+    planners: dict[str, Planner | None] = {}
     for domain in stream.domains:
         try:
-            planners[domain.name] = MimirPlanner(domain, config.planner, config.canonical)
+            planners[domain.name] = make_planner(domain, config)
         except LearnerError:
-            planners[domain.name] = None  # Mimir cannot read this domain: no reference
+            planners[domain.name] = None  # it cannot read this domain: no reference
     for phase in stream.phases:
         for task in stream.probe(phase.number):
             left = deadline - time.monotonic()

@@ -22,8 +22,9 @@ from cluster.studies import StudySize, Tell
 from configs.errors import ConfigurationError
 from configs.schema import DomainShare, PhaseConfig, RunConfig, StreamConfig
 from learner.joint_distillation import JointProgress, JointSetting, distil_together
-from learner.planners import MimirPlanner, PlanLimits
+from learner.planners import PlanLimits
 from learner.teacher import TeacherPool
+from learner.teachers import make_planner
 from learner.trace_file import read_traces, write_traces
 from model.saving import from_bytes
 from shared_memory.records import PlanRequest, Trace
@@ -179,8 +180,7 @@ class Trial:
             planned.seed,
         )
         self._planners = {
-            domain.name: MimirPlanner(domain, config.teacher.planner, config.teacher.canonical)
-            for domain in planned.stream.domains
+            domain.name: make_planner(domain, config.teacher) for domain in planned.stream.domains
         }
         self._limits = PlanLimits(config.teacher.time_limit_s)
         self._lengths: dict[str, int | None] = {}  # by content: nothing of them was distilled

@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict
 from configs.errors import NesyprError
 from configs.schema import RenderingConfig, TeacherConfig
 from learner.frames import FrameBuffer, pack_frame
-from learner.planners import MimirPlanner, PlanLimits, Planner, PlanOutcome
+from learner.planners import PlanLimits, Planner, PlanOutcome
+from learner.teachers import make_planner
 from learner.traces import task_of, teach
 from shared_memory.codec import decode, encode
 from shared_memory.records import PlanRequest, Trace
-from tasks.domains import get_domain
+from tasks.domains import get_domain, get_pddl_domain
 from tasks.rendering import Rendering
 from tasks.simulators import SimulatorKind, make_simulator
 from tasks.task import Simulator
@@ -76,10 +77,9 @@ class Teacher:
 
     def _desk(self, name: str) -> _Desk:
         if name not in self._desks:
-            domain = get_domain(name)
-            teacher = self._setting.teacher
+            domain = get_pddl_domain(name)
             self._desks[name] = _Desk(
-                MimirPlanner(domain, teacher.planner, teacher.canonical),
+                make_planner(domain, self._setting.teacher),
                 make_simulator(domain, self._setting.simulator),
             )
         return self._desks[name]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from configs.schema import TeacherConfig
 from learner.teacher import TeacherAnswer, TeacherClosedError, TeacherPool, TeacherStatistics
+from learner.teachers import planner_name
 from shared_memory.queues import PlanQueue, Ticket
 from shared_memory.records import PlanOutcomeRecord, PlanRequest, Trace
 
@@ -107,7 +108,8 @@ class Teaching:
             answers = self._pool.plan([request for _, request in part])
             for (ticket, request), answer in zip(part, answers):
                 trace = self._trace_for(request, answer.trace)
-                record = outcome_record(answer, self._config.planner, trace is not None)
+                planner = planner_name(request.domain, self._config)
+                record = outcome_record(answer, planner, trace is not None)
                 self._queue.complete(ticket, record, trace)
                 self.last_reason = answer.outcome.reason or self.last_reason
             self.last_turn = time.monotonic()
