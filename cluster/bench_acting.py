@@ -36,6 +36,7 @@ from cluster.bench_setting import (
 from configs.schema import ActingConfig, ModelConfig
 from learner.planners import MimirPlanner, PlanLimits
 from model.tokenizer import WordTokenizer
+from tasks.domains import get_pddl_domain
 from tasks.simulators import make_simulator
 from tasks.task import Action
 
@@ -73,7 +74,9 @@ def bench_acting() -> dict[str, Any]:
         STEP_LIMIT,
         seed=0,
     )
-    planners = {domain.name: MimirPlanner(domain) for domain in stream.domains}
+    planners = {
+        domain.name: MimirPlanner(get_pddl_domain(domain.name)) for domain in stream.domains
+    }
     rollout.plans = [planners[task.domain].plan(task, PlanLimits()).plan for task in stream]
     acting = ActingConfig(episodes=SLOTS, threshold=THRESHOLD)
     policy = Policy(model, 1, acting, FilledReplica(model.chunks, config.book.codes, 0))

@@ -50,6 +50,7 @@ from model.batches import EncodedTrace
 from model.choosing import Sampling
 from model.decoding import DecodingEngine
 from model.procedure_lm import ProcedureLM
+from tasks.domains import get_pddl_domain
 from tasks.simulators import make_simulator
 
 RUNS = 5
@@ -185,7 +186,7 @@ def make_texts(config: ModelConfig, tasks: int) -> tuple[ProcedureLM, list[Text]
     rendering = make_rendering(stream)
     model = random_model(config, rendering)
     by_name = {domain.name: domain for domain in stream.domains}
-    planners = {name: MimirPlanner(domain) for name, domain in by_name.items()}
+    planners = {name: MimirPlanner(get_pddl_domain(name)) for name in by_name}
     simulators = {name: make_simulator(domain) for name, domain in by_name.items()}
     texts = []
     for task in stream:

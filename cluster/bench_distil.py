@@ -44,6 +44,7 @@ from model.batches import EncodedTrace
 from model.procedure_lm import ProcedureLM
 from model.tokenizer import Tokenizer
 from shared_memory.records import Trace
+from tasks.domains import get_pddl_domain
 from tasks.rendering import Rendering
 from tasks.simulators import make_simulator
 from tasks.stream import TaskStream
@@ -128,7 +129,7 @@ def bench_distil() -> dict[str, Any]:
 def make_traces(stream: TaskStream, rendering: Rendering) -> list[Trace]:
     """The plans of the stream's tasks as text."""
     by_name = {domain.name: domain for domain in stream.domains}
-    planners = {name: MimirPlanner(domain) for name, domain in by_name.items()}
+    planners = {name: MimirPlanner(get_pddl_domain(name)) for name in by_name}
     simulators = {name: make_simulator(domain) for name, domain in by_name.items()}
     found = (
         teach(

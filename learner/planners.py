@@ -22,8 +22,8 @@ from pymimir.advanced.datasets import StateSpace, StateSpaceOptions, StateSpaceS
 
 from learner.errors import LearnerError
 from learner.planning_domain import planning_text
-from tasks.domains import Domain
 from tasks.errors import TaskError
+from tasks.pddl_domain import PddlDomain
 from tasks.silence import silent_stdout
 from tasks.task import Action, Task
 
@@ -89,7 +89,7 @@ class MimirPlanner:
     """
 
     def __init__(
-        self, domain: Domain, planner: PlannerName = "mimir-astar", canonical: bool = True
+        self, domain: PddlDomain, planner: PlannerName = "mimir-astar", canonical: bool = True
     ) -> None:
         self._of = domain
         self._planner = planner

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from tasks.domains import domain_names, get_domain
 from tasks.errors import TaskError
-from tasks.simulators import choose_simulator
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +43,9 @@ def _row(name: str) -> TaskRow:
     sizes = {p.name: p.default for p in generator.parameters} if generator else {}
     simulator = reason = ""
     try:
-        simulator = choose_simulator(domain)
+        simulator = domain.simulator_name
         for file in domain.train_files[:1]:
-            domain.problem_from_file(file)
+            domain.task_from_file(file)
     except TaskError as error:
         simulator, reason = "", str(error)
     return TaskRow(

@@ -1,249 +1,132 @@
-"""The domains: PDDLGym's own, by name, and a user's folder with `domain.pddl` and problems.
+"""The domains: PDDLGym's by name, other worlds by name, and a user's folder with `domain.pddl`.
 
     domain = get_domain("blocks")
     domain.actions      # {"pickup": 1, "putdown": 1, "stack": 2, "unstack": 1}
-    domain.generator    # draws problems; None where only files exist
+    domain.generator    # the sizes of its generator; None where only files exist
 
-A folder of a user holds `domain.pddl` and problems as `*.pddl` beside it or in `problems/`, and
-held-out ones in `test/`.
+What streams, rendering and actors need of a domain is the protocol `Domain`. A domain in PDDL
+(`tasks.pddl_domain`) has more, for simulators and planners; the other worlds (`tasks.worlds`)
+bring what the protocol asks for and a simulator of their own.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
-from tasks.digest import content_digest, visible_digest
 from tasks.errors import TaskError
-from tasks.generators import GENERATORS, Generator
-from tasks.naming import NamingRules, general_rules
-from tasks.pddl import (
-    DomainDefinition,
-    Operator,
-    Problem,
-    TypedNames,
-    problem_text,
-    read_domain,
-    read_problem,
-)
-from tasks.standard_pddl import standard_domain
-from tasks.task import Action, Task
-
-_UNREGISTERED = frozenset(
-    {"dynamic_action_space_same_obj", "rearrangement-notyping"}
-    | {f"searchandrescue_level{level}" for level in range(1, 8)}
-)
-"""Folders among PDDLGym's files that PDDLGym itself offers under no name."""
+from tasks.generators import Parameter
+from tasks.naming import NamingRules
+from tasks.pddl import TypedNames
+from tasks.pddl_domain import PddlDomain, load_folder, load_pddlgym_domain, pddlgym_names
+from tasks.task import Simulator, Task
+from tasks.worlds import make_world, world_names
 
 
-@dataclass(frozen=True)
-class Domain:
-    """A domain with all that the rest needs to know of it.
+class Sizes(Protocol):
+    """What a generator of tasks says of itself."""
 
-    `name` is what `get_domain` takes (a name, or the absolute path of a folder); `word` is what
-    the small LM sees; `text` is the file as it stands and `standard_text` the same for planners.
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The sizes that a stream may set, each with its least value and its default range."""
+
+
+class Domain(Protocol):
+    """A domain with all that streams, rendering and actors need to know of it.
+
+    Words that a text shows (predicates, actions, constants, own names, pools) hold no blanks.
+    What a simulator lists as `objects` may grow in the course of an episode where a world is seen
+    in part; new objects get the next names of their pool.
     """
 
-    name: str
-    file: Path
-    text: str
-    definition: DomainDefinition
-    generator: Generator | None
-    train_files: tuple[Path, ...]
-    test_files: tuple[Path, ...]
+    @property
+    def name(self) -> str:
+        """What `get_domain` takes."""
 
     @property
     def word(self) -> str:
         """What the small LM sees after `<domain>`."""
-        return self.name if self.name in domain_names() else self.definition.name
-
-    @cached_property
-    def actions(self) -> Mapping[str, int]:
-        """Each action that an agent can name, with the number of its arguments."""
-        return self.definition.actions
-
-    @cached_property
-    def predicates(self) -> Mapping[str, int]:
-        """Each predicate with the number of its arguments, without action predicates."""
-        return {name: len(types) for name, types in self.definition.predicates.items()}
 
     @property
-    def types(self) -> Mapping[str, str]:
-        """Each type with its parent."""
-        return self.definition.types
+    def actions(self) -> Mapping[str, int]:
+        """Each action that an agent can name, with the number of its arguments."""
+
+    @property
+    def predicates(self) -> Mapping[str, int]:
+        """Each predicate (of states and goals) with the number of its arguments."""
+
+    @property
+    def static_predicates(self) -> frozenset[str]:
+        """Predicates that no action can change."""
+
+    @property
+    def shown_predicates(self) -> frozenset[str]:
+        """Predicates whose atoms a prompt shows even without static atoms."""
 
     @property
     def constants(self) -> TypedNames:
-        """(name, type) of the objects that every problem has."""
-        return self.definition.constants
+        """(name, type) of the objects that every task has; texts show them as they are called."""
 
     @property
-    def fluent_predicates(self) -> frozenset[str]:
-        """Predicates that an action can change (directly or through a rule)."""
-        return self.definition.fluents
-
-    @cached_property
-    def static_predicates(self) -> frozenset[str]:
-        """Predicates that no action can change."""
-        return frozenset(self.predicates) - self.definition.fluents
-
-    @cached_property
-    def operators(self) -> Mapping[str, Operator]:
-        """The operators by name; `.action_of(objects)` gives the action that applies one."""
-        return {operator.name: operator for operator in self.definition.operators}
-
-    @cached_property
-    def standard_text(self) -> str:
-        """The domain as standard PDDL, without action predicates."""
-        return standard_domain(self.definition)
-
-    @cached_property
     def naming_rules(self) -> NamingRules:
         """How objects are named in text, and which atoms it shows."""
-        return self.generator.naming if self.generator else general_rules(self.definition)
 
-    @cached_property
-    def shown_predicates(self) -> frozenset[str]:
-        """Predicates whose atoms a prompt shows even without static atoms."""
-        rules = self.naming_rules
-        return (self.fluent_predicates - rules.implied) | rules.shown
+    @property
+    def generator(self) -> Sizes | None:
+        """What `draw` takes; None where only files exist."""
 
-    def action_of(self, operator: str, objects: Sequence[str]) -> Action:
-        """The action that applies an operator (of a planner's plan) to objects."""
-        if operator not in self.operators:
-            raise TaskError(f"domain '{self.name}' has no operator '{operator}'")
-        return self.operators[operator].action_of(objects)
+    @property
+    def train_files(self) -> tuple[Path, ...]:
+        """Files of tasks that a stream may draw, in a fixed order."""
 
-    def read_problem(self, text: str, source: str) -> Problem:
-        """Read a problem of this domain; `TaskError "SOURCE:LINE: ..."` if it is wrong."""
-        return read_problem(text, source, self.definition)
+    @property
+    def test_files(self) -> tuple[Path, ...]:
+        """Files of tasks for probes, in a fixed order."""
 
-    def problem_text(self, problem: Problem) -> str:
-        """The problem as standard PDDL that PDDLGym, Mimir and planners read alike."""
-        return problem_text(problem, self.definition)
+    @property
+    def simulator_name(self) -> str:
+        """What runs the domain, for lists; `TaskError` says why nothing can."""
 
-    def task(self, problem: Problem, origin: str) -> Task:
-        """The problem as a task, with its digests."""
-        constants = frozenset(name for name, _ in self.constants)
-        digest = content_digest(self.definition.name, problem, constants)
-        labels = self.naming_rules.labels(problem.objects, problem.initial, constants)
-        visible = visible_digest(self.word, problem, self.shown_predicates, labels)
-        return Task(self.name, self.problem_text(problem), digest, origin, visible=visible)
-
-    def problem_from_file(self, file: Path) -> Problem:
-        """The problem of a file; `TaskError` if it cannot be read."""
-        try:
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise TaskError(f"cannot read the problem file {file}: {error}") from error
-        return self.read_problem(text, str(file))
-
-    def task_from_file(self, file: Path) -> Task:
-        """The task of a problem file; `TaskError` if it cannot be read."""
-        folder = "test" if file in self.test_files else "train"
-        return self.task(self.problem_from_file(file), f"file:{self.name}:{folder}/{file.name}")
+    def make_simulator(self) -> Simulator:
+        """A simulator for the domain's tasks, to be used again for each of them."""
 
     def draw(self, size: Mapping[str, tuple[int, int]], seed: int) -> Task:
         """Draw a task from the generator; `size` holds (least, most) for parameters.
 
         The same size and seed give the same task on every machine.
         """
-        generator = self.check_size(size)
-        sizes = random.Random(seed)
-        values = {
-            parameter.name: sizes.randint(*size.get(parameter.name, parameter.default))
-            for parameter in generator.parameters
-        }
-        drawn = ",".join(f"{name}={value}" for name, value in values.items())
-        rng = random.Random(f"{self.name}:{drawn}:{seed}")  # the sizes drawn fix the rest
-        return self.task(generator.draw(rng, values), f"generator:{self.name}:{drawn}:{seed}")
+
+    def check_size(self, size: Mapping[str, tuple[int, int]]) -> Sizes:
+        """The generator, if there is one and it takes these sizes; else `TaskError`."""
+
+    def task_from_file(self, file: Path) -> Task:
+        """The task of one of the files; `TaskError` if it cannot be read."""
 
     def task_from_origin(self, origin: str) -> Task:
         """The task again, from its `origin`; `TaskError` if that is none of this domain."""
-        kind, _, rest = origin.partition(":")
-        if kind not in ("generator", "file") or not rest.startswith(f"{self.name}:"):
-            raise TaskError(f"'{origin}' is not the origin of a task of domain '{self.name}'")
-        detail = rest.removeprefix(f"{self.name}:")
-        if kind == "file":
-            folder, _, file_name = detail.partition("/")
-            files = self.test_files if folder == "test" else self.train_files
-            for file in files:
-                if file.name == file_name:
-                    return self.task_from_file(file)
-            raise TaskError(f"domain '{self.name}' has no problem file '{detail}' any more")
-        drawn, _, seed = detail.rpartition(":")
-        pairs = (pair.split("=") for pair in drawn.split(","))
-        return self.draw({name: (int(value), int(value)) for name, value in pairs}, int(seed))
-
-    def check_size(self, size: Mapping[str, tuple[int, int]]) -> Generator:
-        """The generator, if there is one and it takes these sizes; else `TaskError`."""
-        if self.generator is None:
-            raise TaskError(
-                f"domain '{self.name}' has no generator: use 'source: files' "
-                f"(generators exist for {', '.join(GENERATORS)})"
-            )
-        known = {parameter.name: parameter for parameter in self.generator.parameters}
-        for name, (least, most) in size.items():
-            if name not in known:
-                raise TaskError(
-                    f"the generator of '{self.name}' has no size '{name}': "
-                    f"it takes {', '.join(known)}"
-                )
-            if least > most or least < known[name].least:
-                raise TaskError(
-                    f"size '{name}' of domain '{self.name}' cannot be [{least}, {most}]: "
-                    f"it must be [least, most] with {known[name].least} ≤ least ≤ most"
-                )
-        return self.generator
 
 
-@lru_cache(maxsize=1)
-def pddlgym_folder() -> Path:
-    """Where PDDLGym keeps its PDDL files (without importing it)."""
-    found = importlib.util.find_spec("pddlgym")
-    if found is None or not found.submodule_search_locations:
-        raise TaskError("pddlgym is not installed: install the requirements of this project")
-    return Path(next(iter(found.submodule_search_locations))) / "pddl"
-
-
-@lru_cache(maxsize=1)
 def domain_names() -> tuple[str, ...]:
-    """The names of PDDLGym's domains; those with a generator first."""
-    folder = pddlgym_folder()
-    names = {
-        file.stem
-        for file in folder.glob("*.pddl")
-        if (folder / file.stem).is_dir() and file.stem not in _UNREGISTERED
-    }
-    return (*GENERATORS, *sorted(names - set(GENERATORS)))
+    """All names: PDDLGym's, those with a generator first, then the other worlds."""
+    return (*pddlgym_names(), *world_names())
 
 
 @lru_cache(maxsize=256)
 def get_domain(name: str) -> Domain:
     """A domain by name or by folder.
 
-    `TaskError` names the nearest domain if there is none of that name, and file and line if a
-    domain does not parse.
+    `TaskError` names the nearest domain if there is none of that name, file and line if a domain
+    does not parse, and what to install or to set where a world's packages or data are missing.
     """
-    folder = Path(name)
-    if name in domain_names():
-        base = pddlgym_folder()
-        train = tuple(sorted((base / name).glob("*.pddl")))
-        test = tuple(sorted((base / f"{name}_test").glob("*.pddl")))
-        return _load(name, base / f"{name}.pddl", GENERATORS.get(name), train, test)
-    if folder.is_dir() or "/" in name:
-        file = folder / "domain.pddl"
-        if not file.is_file():
-            raise TaskError(f"there is no {file}: a folder of tasks needs domain.pddl and problems")
-        beside = [path for path in folder.glob("*.pddl") if path != file]
-        train = tuple(sorted([*beside, *(folder / "problems").glob("*.pddl")]))
-        test = tuple(sorted((folder / "test").glob("*.pddl")))
-        return _load(str(folder.resolve()), file, None, train, test)
+    if name in pddlgym_names():
+        return load_pddlgym_domain(name)
+    if name in world_names():
+        return make_world(name)
+    if Path(name).is_dir() or "/" in name:
+        return load_folder(Path(name))
     nearest = difflib.get_close_matches(name.lower(), domain_names(), n=1, cutoff=0.0)
     raise TaskError(
         f"there is no domain '{name}': did you mean '{nearest[0]}'? "
@@ -251,15 +134,9 @@ def get_domain(name: str) -> Domain:
     )
 
 
-def _load(
-    name: str,
-    file: Path,
-    generator: Generator | None,
-    train: tuple[Path, ...],
-    test: tuple[Path, ...],
-) -> Domain:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"cannot read the domain file {file}: {error}") from error
-    return Domain(name, file, text, read_domain(text, str(file)), generator, train, test)
+def get_pddl_domain(name: str) -> PddlDomain:
+    """The same for what only a domain in PDDL has; `TaskError` if this is none."""
+    domain = get_domain(name)
+    if not isinstance(domain, PddlDomain):
+        raise TaskError(f"domain '{name}' is not written in PDDL: symbolic planners cannot read it")
+    return domain

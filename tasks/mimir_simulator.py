@@ -18,9 +18,9 @@ from pymimir.advanced.search import (
     SymmetryPruning,
 )
 
-from tasks.domains import Domain
 from tasks.errors import TaskError
 from tasks.pddl import Problem, holds
+from tasks.pddl_domain import PddlDomain
 from tasks.silence import silent_stdout
 from tasks.task import Action, Atom, Task
 
@@ -31,7 +31,7 @@ class MimirSimulator:
     `TaskError` if Mimir does not accept the domain or a problem.
     """
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: PddlDomain) -> None:
         self._domain = domain
         try:
             with silent_stdout():

@@ -170,8 +170,13 @@ def by_predicate(predicates: Iterable[str]) -> Classify:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A bijection between a task's objects and the words that the small LM sees."""
+    """A bijection between a task's objects and the words that the small LM sees.
+
+    It grows where a world is seen in part: `Rendering` names the objects that an episode comes
+    to know, drawing by `seed`.
+    """
 
     domain: str
-    word: Mapping[str, str]
-    object: Mapping[str, str]
+    seed: int
+    word: dict[str, str]
+    object: dict[str, str]

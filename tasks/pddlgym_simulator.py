@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.domains import Domain
 from tasks.errors import TaskError
 from tasks.pddl import Problem, holds
+from tasks.pddl_domain import PddlDomain
 from tasks.simulators import NEEDS_PROLOG, why_not_pddlgym
 from tasks.task import Action, Atom, Task
 
@@ -43,7 +43,7 @@ class PddlGymSimulator:
     where SWI-Prolog (`swipl`) is missing.
     """
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: PddlDomain) -> None:
         reason = why_not_pddlgym(domain)
         if reason:
             raise TaskError(f"PDDLGym cannot run domain '{domain.name}': {reason}")

@@ -77,34 +77,14 @@ class Rendering:
         With `random_names` the words of interchangeable pools are drawn by the seed. `TaskError`
         if a pool has too few words.
         """
-        domain = self._domain(simulator)
-        rules = domain.naming_rules
-        pool_of = rules.classify(simulator.objects, simulator.atoms)
-        kept = rules.own_names | {name for name, _ in domain.constants}
-        members: dict[str, list[str]] = {}
-        words: dict[str, str] = {}
-        for name, _ in simulator.objects:
-            if name in kept:
-                words[name] = name
-            else:
-                members.setdefault(pool_of[name], []).append(name)
-        rng = random.Random(seed)
-        for pool, names in sorted(members.items()):
-            available = self._words[pool]
-            if len(names) > len(available):
-                raise TaskError(
-                    f"a task of domain '{domain.name}' has {len(names)} objects of kind '{pool}' "
-                    f"but there are {len(available)} names: raise rendering.objects_per_type"
-                )
-            chosen: Iterable[str] = available
-            if self.config.random_names and pool not in self._ordered:
-                chosen = rng.sample(available, len(names))
-            words.update(zip(sorted(names, key=natural_key), chosen))
-        return Naming(domain.name, words, {word: name for name, word in words.items()})
+        naming = Naming(simulator.domain, seed, {}, {})
+        self._name_new(simulator, naming)
+        return naming
 
     def prompt(self, simulator: Simulator, naming: Naming) -> str:
         """Domain, goal and current state, e.g. at the start of an episode."""
         domain = self._domain(simulator)
+        self._name_new(simulator, naming)
         words = ["<domain>", domain.word, "<goal>"]
         for condition in simulator.goal:
             words += self._atom(condition, naming)
@@ -139,6 +119,7 @@ class Rendering:
             return ""
         if self.config.observation == "prompt":
             return self.prompt(simulator, naming)
+        self._name_new(simulator, naming)
         after = simulator.atoms
         words = ["<see>"]
         if self.config.observation == "state":
@@ -156,6 +137,40 @@ class Rendering:
         if name not in self._domains:
             raise TaskError(f"this rendering was not made for domain '{name}'")
         return self._domains[name]
+
+    def _name_new(self, simulator: Simulator, naming: Naming) -> None:
+        """Name the objects that have no name yet; in a world seen in part they become more."""
+        if naming.word and all(name in naming.word for name, _ in simulator.objects):
+            return
+        domain = self._domain(simulator)
+        rules = domain.naming_rules
+        pool_of = rules.classify(simulator.objects, simulator.atoms)
+        kept = rules.own_names | {name for name, _ in domain.constants}
+        members: dict[str, list[str]] = {}
+        words: dict[str, str] = {}
+        for name, _ in simulator.objects:
+            if name in naming.word:
+                continue
+            if name in kept:
+                words[name] = name
+            else:
+                members.setdefault(pool_of[name], []).append(name)
+        rng = random.Random(naming.seed + len(naming.word))
+        for pool, names in sorted(members.items()):
+            free: Sequence[str] = self._words[pool]
+            if naming.object:
+                free = [word for word in free if word not in naming.object]
+            if len(names) > len(free):
+                raise TaskError(
+                    f"a task of domain '{domain.name}' has {len(names)} objects of kind '{pool}' "
+                    f"but there are {len(free)} names: raise rendering.objects_per_type"
+                )
+            chosen: Iterable[str] = free
+            if self.config.random_names and pool not in self._ordered:
+                chosen = rng.sample(free, len(names))
+            words.update(zip(sorted(names, key=natural_key), chosen))
+        naming.word.update(words)
+        naming.object.update({word: name for name, word in words.items()})
 
     def _shown(self, domain: Domain, atoms: frozenset[Atom]) -> list[Atom]:
         shown = domain.shown_predicates

@@ -1,6 +1,7 @@
 """Choosing a simulator for a domain.
 
-Mimir is the fast one and PDDLGym the reference. `auto` takes Mimir wherever it reads the domain;
+A world that is not written in PDDL brings its own. For PDDL there are two: Mimir is the
+fast one and PDDLGym the reference. `auto` takes Mimir wherever it reads the domain;
 `tests/tasks/test_simulators_agree.py` walks both at random, step by step, over every domain with
 a generator, and its slow part over every other domain that both run.
 """
@@ -11,8 +12,9 @@ import shutil
 from functools import lru_cache
 from typing import Literal
 
-from tasks.domains import Domain, get_domain
+from tasks.domains import Domain, get_pddl_domain
 from tasks.errors import TaskError
+from tasks.pddl_domain import PddlDomain
 from tasks.task import Simulator
 
 SimulatorKind = Literal["auto", "pddlgym", "mimir"]
@@ -27,8 +29,11 @@ NOT_ALIKE: dict[str, str] = {}
 def make_simulator(domain: Domain, kind: SimulatorKind = "auto") -> Simulator:
     """A simulator for the domain's tasks, to be used again for each of them.
 
-    `TaskError` if that simulator (or, for "auto", none) can run the domain.
+    `kind` chooses among the simulators of PDDL; other worlds have one. `TaskError` if that
+    simulator (or, for "auto", none) can run the domain.
     """
+    if not isinstance(domain, PddlDomain):
+        return domain.make_simulator()
     if kind == "auto":
         kind = choose_simulator(domain)
     if kind == "pddlgym":
@@ -41,7 +46,7 @@ def make_simulator(domain: Domain, kind: SimulatorKind = "auto") -> Simulator:
     return MimirSimulator(domain)
 
 
-def choose_simulator(domain: Domain) -> Literal["pddlgym", "mimir"]:
+def choose_simulator(domain: PddlDomain) -> Literal["pddlgym", "mimir"]:
     """What `auto` means for the domain; `TaskError` says why nothing can run it."""
     reason = why_not_mimir(domain.name)
     if not reason:
@@ -56,7 +61,7 @@ def choose_simulator(domain: Domain) -> Literal["pddlgym", "mimir"]:
 @lru_cache(maxsize=256)
 def why_not_mimir(name: str) -> str:
     """Why Mimir is not taken for the domain; "" if it is."""
-    domain = get_domain(name)
+    domain = get_pddl_domain(name)
     if "probabilistic" in domain.definition.features:
         return "its actions have outcomes by chance"
     if name in NOT_ALIKE:
@@ -70,7 +75,7 @@ def why_not_mimir(name: str) -> str:
     return ""
 
 
-def why_not_pddlgym(domain: Domain) -> str:
+def why_not_pddlgym(domain: PddlDomain) -> str:
     """Why PDDLGym cannot run the domain (its tasks must be deterministic); "" if it can."""
     features = domain.definition.features
     if "probabilistic" in features:
