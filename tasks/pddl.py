@@ -9,6 +9,7 @@ and problems are read without them. Sections may stand in any order. Every error
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -192,7 +193,11 @@ def typed_names(place: Place, items: list[Item]) -> TypedNames:
         item = items[position]
         if isinstance(item, Form):
             place.fail(item, f"expected a name but found '{item}'")
-        if item == "-":
+        if item[0] == "-" and len(item) > 1:  # "-ball", as PDDLGym's easygripper has it: no name
+            result += [(str(name), str(item[1:])) for name in waiting]
+            waiting = []
+            position += 1
+        elif item == "-":
             if position + 1 == len(items):
                 place.fail(item, "a type is missing after '-'")
             given = items[position + 1]
@@ -205,8 +210,6 @@ def typed_names(place: Place, items: list[Item]) -> TypedNames:
             result += [(str(name), type_name) for name in waiting]
             waiting = []
             position += 2
-        elif item[0] == "-":
-            place.fail(item, f"a blank is missing after '-' in '{item}'")
         else:
             waiting.append(item)
             position += 1
@@ -259,11 +262,42 @@ def _goal_conditions(
         return conditions
     if form.head == "not" and len(form) == 2 and isinstance(form.items[1], Form):
         return [("not", *_ground_atom(place, form.items[1], domain, types))]
+    if form.head == "forall" and len(form) == 3:
+        bound, body = place.forms(form.rest, "part of a quantifier")
+        conditions = []
+        for chosen in _instances(typed_names(place, bound.items), domain, types):
+            conditions += _goal_conditions(place, _replaced(body, chosen), domain, types)
+        return conditions
     if form.head in (*_QUANTIFIERS, "or", "imply"):
         place.fail(
             form, f"goals with '{form.head}' are not supported: state it as a conjunction of atoms"
         )
     return [_ground_atom(place, form, domain, types)]
+
+
+def _instances(
+    variables: TypedNames, domain: DomainDefinition, types: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Each way to put objects in the places of variables."""
+    fitting = [
+        [name for name, kind in types.items() if domain.fits(kind, wanted)]
+        for _, wanted in variables
+    ]
+    names = [name for name, _ in variables]
+    return [dict(zip(names, chosen)) for chosen in itertools.product(*fitting)]
+
+
+def _replaced(form: Form, chosen: Mapping[str, str]) -> Form:
+    """The form with objects in the places of variables."""
+    items: list[Item] = []
+    for item in form:
+        if isinstance(item, Form):
+            items.append(_replaced(item, chosen))
+        else:
+            word = Word(chosen.get(item, item))
+            word.offset = item.offset
+            items.append(word)
+    return Form(items, form.offset)
 
 
 class _DomainReader:

@@ -261,4 +261,10 @@ def _load(
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TaskError(f"cannot read the domain file {file}: {error}") from error
-    return PddlDomain(name, file, text, read_domain(text, str(file)), generator, train, test)
+    try:
+        definition = read_domain(text, str(file))
+    except TaskError as error:
+        if "(probabilistic" in text:  # mending the file would not help
+            raise TaskError(f"{error}; besides, its actions have outcomes by chance") from error
+        raise
+    return PddlDomain(name, file, text, definition, generator, train, test)

@@ -67,6 +67,20 @@ def test_the_written_problem_reads_the_same() -> None:
     assert read_problem(problem_text(problem, domain), "again", domain) == problem
 
 
+def test_a_goal_for_all_is_a_conjunction() -> None:
+    domain = read_domain(DOMAIN, "toy.pddl")
+    text = PROBLEM.replace("(at a home)", "(forall (?x - thing ?p - place) (at ?x ?p))")
+    goal = read_problem(text, "p.pddl", domain).goal
+    every = [("at", x, p) for x in ("a", "b") for p in ("there", "home")]
+    assert goal[: len(every)] == tuple(every)
+
+
+def test_a_blank_may_be_missing_before_a_type() -> None:
+    domain = read_domain(DOMAIN, "toy.pddl")
+    mended = read_problem(PROBLEM.replace("b - thing", "b -thing"), "p.pddl", domain)
+    assert mended == read_problem(PROBLEM, "p.pddl", domain)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
@@ -79,7 +93,7 @@ def test_the_written_problem_reads_the_same() -> None:
         ("there - place)", "there - place", 1, "never closed"),
         ("(problem p)", "(problem p))", 2, "after the end"),
         ("thing there", "thing a there", 1, "unknown"),
-        ("b - thing", "b -thing", 7, "a blank is missing after '-'"),
+        ("(at a home)", "(exists (?p - place) (at a ?p))", 3, "goals with 'exists' are not"),
     ],
 )
 def test_errors_in_a_problem_name_file_and_line(
