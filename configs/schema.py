@@ -267,7 +267,10 @@ class DistillationConfig(Section):
         0.5,
         description="Share of a batch drawn from the reservoir; below 1, or nothing is learned.",
     )
-    reservoir: Positive = Field(20_000, description="Traces kept for replay.")
+    reservoir: Positive = Field(
+        50_000,
+        description="Traces kept for replay (single decisions where they are drawn one by one).",
+    )
     learning_rate: Annotated[float, Field(gt=0.0)] = 3e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     warmup_steps: Annotated[int, Field(ge=0)] = 50

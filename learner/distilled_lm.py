@@ -42,9 +42,10 @@ class DistilledLM:
         """Trained numbers, codes included."""
         return self.model.parameter_count
 
-    def step(self, traces: Sequence[Trace]) -> None:
-        """Take one distillation step."""
+    def step(self, traces: Sequence[Trace]) -> Sequence[float]:
+        """Take one distillation step; what share of each trace's decisions was right before it."""
         self._window.append(self.distiller.step(traces))
+        return self._window[-1].exact_of
 
     def round_statistics(self) -> RoundStatistics:
         """What the steps since the last call gave; begins a new window."""

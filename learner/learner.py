@@ -28,6 +28,7 @@ import redis
 from configs.schema import DistillationConfig, RenderingConfig, SharedMemoryConfig, TeacherConfig
 from learner import schedule
 from learner.checkpoint import CheckpointFolder
+from learner.curriculum import single, single_decisions
 from learner.errors import LearnerError
 from learner.replay import Reservoir
 from learner.schedule import Schedule
@@ -72,7 +73,7 @@ class VersionReport:
 
     version: int
     traces_new: int  # new traces in the version's batches
-    traces_replayed: int
+    traces_replayed: int  # single decisions, where they are drawn one by one
     round: RoundStatistics
 
 
@@ -87,7 +88,7 @@ class LearnerStatus:
     age_s: float  # since the loop last turned; large: it hangs
     progress_age_s: float  # since it last distilled, published or took a trace
     traces_taken: int
-    traces_held: int  # in the reservoir
+    traces_held: int  # in the reservoir; single decisions, where they are drawn one by one
     teacher: TeacherStatistics
     teacher_age_s: float
     complaints: tuple[str, ...]  # e.g. of checkpoints that were refused
@@ -128,6 +129,7 @@ class LearnerService:
         )
         self._checkpoints = CheckpointFolder(setting.folder)
         self._reservoir = Reservoir(setting.distillation.reservoir, setting.seed)
+        self._single = single(setting.rendering, setting.distillation)
         self._new: deque[Trace] = deque()
         self._unacknowledged: dict[Ticket, None] = {}
         self._complaints: list[str] = []
@@ -270,7 +272,8 @@ class LearnerService:
                 continue  # handed out again because no checkpoint was written for long
             self._unacknowledged[ticket] = None
             self._new.append(trace)
-            self._reservoir.add(trace)
+            for part in single_decisions(trace) if self._single else (trace,):
+                self._reservoir.add(part)
             count += 1
         self._traces_taken += count
         if count:
@@ -282,10 +285,12 @@ class LearnerService:
         config = self._setting.distillation
         fresh = min(len(self._new), math.ceil(config.batch_traces * (1.0 - config.replay)))
         batch = [self._new.popleft() for _ in range(fresh)]
-        replayed = self._reservoir.sample(min(config.batch_traces - fresh, len(self._reservoir)))
-        self._student.step(batch + replayed)
+        wanted = (config.batch_traces - fresh) * (config.decisions if self._single else 1)
+        places = self._reservoir.draw(min(wanted, len(self._reservoir)))
+        exact = self._student.step(batch + [self._reservoir.traces[place] for place in places])
+        self._reservoir.learn(places, exact[fresh:])
         self._round_new += fresh
-        self._round_replayed += len(replayed)
+        self._round_replayed += len(places)
         self._steps += 1
         self._handle(schedule.StepDone(fresh))
 

@@ -1,8 +1,8 @@
 """A reservoir of old traces for replay (Vitter's algorithm R).
 
 Every trace that was ever added has the same chance to be in it, so that a task's share of replay
-is its share of the stream, however slow or rare it was. The generator has a name of its own: its
-draws depend on the seed and on nothing else that the learner does.
+is its share of the stream, however slow or rare it was; beyond that, a third of the draws go to
+what was answered wrong last (learner.curriculum). The generator has a name of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import msgpack
 import numpy as np
 
 from configs.errors import NesyprError
+from learner.curriculum import draw
 from learner.errors import LearnerError
 from shared_memory.codec import decode, encode
 from shared_memory.records import Trace
 
-_SCHEMA = 1
+_SCHEMA = 2
 
 
 def named_generator(seed: int, name: str) -> np.random.Generator:
@@ -42,6 +43,7 @@ class Reservoir:
         self._name = name
         self._generator = named_generator(seed, name)
         self._traces: list[Trace] = []
+        self._wrong = np.ones(capacity)  # by place: as last answered; before, all of it
 
     def __len__(self) -> int:
         return len(self._traces)
@@ -60,14 +62,18 @@ class Reservoir:
         place = int(self._generator.integers(self.seen))
         if place < self.capacity:
             self._traces[place] = trace
+            self._wrong[place] = 1.0
 
-    def sample(self, count: int) -> list[Trace]:
-        """Draw traces, with replacement only where fewer are held; empty if none are."""
-        held = len(self._traces)
-        if count < 1 or held == 0:
+    def draw(self, count: int) -> list[int]:
+        """Draw places of `traces`, some perhaps twice; empty if none are held."""
+        if count < 1 or not self._traces:
             return []
-        chosen = self._generator.choice(held, size=count, replace=count > held)
-        return [self._traces[int(position)] for position in chosen]
+        return draw(self._wrong[: len(self._traces)], count, self._generator)
+
+    def learn(self, places: Sequence[int], exact: Sequence[float]) -> None:
+        """What share of the decisions of each trace that was drawn was answered right."""
+        for place, share in zip(places, exact, strict=True):
+            self._wrong[place] = 1.0 - share
 
     def state(self) -> bytes:
         """Everything, as msgpack."""
@@ -85,6 +91,7 @@ class Reservoir:
                     "half": int(generator["uinteger"]),
                 },
                 "traces": [encode(trace) for trace in self._traces],
+                "wrong": self._wrong[: len(self._traces)].tolist(),
             }
         )
         return payload
@@ -102,6 +109,9 @@ class Reservoir:
                     f"{values['name']!r}, not of schema {_SCHEMA} and name {self._name!r}"
                 )
             traces = [decode(Trace, item) for item in values["traces"]]
+            wrong = np.array(values["wrong"], dtype=np.float64)
+            if wrong.shape != (len(traces),) or not ((wrong >= 0) & (wrong <= 1)).all():
+                raise LearnerError("the reservoir's state is damaged: 'wrong' must be shares")
             saved = values["generator"]
             self._generator.bit_generator.state = {
                 "bit_generator": "PCG64",
@@ -116,5 +126,7 @@ class Reservoir:
             raise LearnerError(f"the reservoir's state cannot be used: {error}") from error
         if len(traces) > self.capacity:
             chosen = self._generator.choice(len(traces), size=self.capacity, replace=False)
-            traces = [traces[int(position)] for position in chosen]
+            traces, wrong = [traces[int(position)] for position in chosen], wrong[chosen]
         self._traces = traces
+        self._wrong = np.ones(self.capacity)
+        self._wrong[: len(wrong)] = wrong

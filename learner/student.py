@@ -39,8 +39,8 @@ class Student(Protocol):
     def parameters(self) -> int:
         """How many numbers the model consists of, codes included."""
 
-    def step(self, traces: Sequence[Trace]) -> None:
-        """Take one distillation step."""
+    def step(self, traces: Sequence[Trace]) -> Sequence[float]:
+        """Take one distillation step; what share of each trace's decisions was right before it."""
 
     def round_statistics(self) -> RoundStatistics:
         """What the steps since the last call gave; begins a new window."""

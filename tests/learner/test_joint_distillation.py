@@ -32,9 +32,7 @@ from learner.joint_distillation import (
     _Started,
     distil_together,
 )
-from learner.joint_process import HARD, Curriculum, single_decisions
 from learner.planners import MimirPlanner, PlanLimits
-from learner.replay import named_generator
 from learner.trace_file import read_traces, write_traces
 from learner.traces import teach
 from model.saving import from_bytes
@@ -256,38 +254,3 @@ def test_something_else_than_traces_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x02\x00\x00\x00\xa1a\x01\x00\x00\x00\x01")
     with pytest.raises(LearnerError, match="is damaged"):
         read_traces(path)
-
-
-def test_the_curriculum_prefers_domains_that_are_answered_worst(traces: list[Trace]) -> None:
-    curriculum = Curriculum(traces, named_generator(1, "curriculum 0"))
-    domains = [trace.domain for trace in traces]
-    assert {domains[number] for number in curriculum.draw(50)} == set(SIZES)
-    for _ in range(300):
-        curriculum.learn([domains.index("blocks"), domains.index("ferry")], [1.0, 0.0])
-    assert curriculum.exact["blocks"] > 0.99
-    assert curriculum.exact["ferry"] == 0.0
-    drawn = [domains[number] for number in curriculum.draw(600)]
-    assert 2 < drawn.count("blocks") < 30  # 0.02 against 1.02: a fiftieth
-
-
-def test_the_curriculum_prefers_traces_that_were_answered_worst(traces: list[Trace]) -> None:
-    curriculum = Curriculum(traces, named_generator(1, "curriculum 0"))
-    blocks = [number for number, trace in enumerate(traces) if trace.domain == "blocks"]
-    wrong = blocks[:2]
-    curriculum.learn(blocks, [0.5 if number in wrong else 1.0 for number in blocks])
-    drawn = [number for number in curriculum.draw(4000) if number in blocks]
-    assert {*drawn} == {*blocks}  # what is right is not forgotten
-    expected = HARD + (1 - HARD) * 2 / len(blocks)
-    assert sum(number in wrong for number in drawn) / len(drawn) == pytest.approx(expected, abs=0.1)
-
-
-def test_single_decisions_hold_what_the_trace_holds() -> None:
-    text = "<domain> blocks <goal> on a b <state> clear"
-    trace = Trace(1, "d", "blocks", 0, "mimir", text, ("", f"{text} b"), ("pickup a", "stack a b"))
-    first, second = single_decisions(trace)
-    assert (first.prompt, first.observations, first.actions) == (text, ("",), ("pickup a",))
-    assert (second.prompt, second.observations, second.actions) == (
-        f"{text} b",
-        ("",),
-        ("stack a b",),
-    )

@@ -1,9 +1,11 @@
 from collections import Counter
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learner.curriculum import HARD
 from learner.errors import LearnerError
 from learner.replay import Reservoir, named_generator
 from shared_memory.records import Trace
@@ -43,12 +45,12 @@ def test_a_restored_reservoir_goes_on_exactly_as_it_would_have(
     one, other = Reservoir(capacity, 7), Reservoir(capacity, 99)
     for number in range(before):
         one.add(trace(number))
-    one.sample(3)
+    one.learn(one.draw(3), [0.0, 0.5, 1.0] if len(one) else [])
     other.load_state(one.state())
     for number in range(before, before + after):
         one.add(trace(number))
         other.add(trace(number))
-        assert one.sample(4) == other.sample(4)
+        assert one.draw(4) == other.draw(4)
     assert one.traces == other.traces
     assert one.state() == other.state()
 
@@ -62,18 +64,34 @@ def test_a_smaller_capacity_keeps_a_part() -> None:
     assert small.seen == 20
 
 
-def test_samples_repeat_only_where_too_few_are_held() -> None:
+def test_what_was_answered_wrong_is_drawn_more_often() -> None:
     reservoir = Reservoir(10, 0)
-    assert reservoir.sample(4) == []
-    for number in range(5):
+    assert reservoir.draw(4) == []
+    for number in range(10):
         reservoir.add(trace(number))
-    assert len({one.task_index for one in reservoir.sample(5)}) == 5
-    assert len(reservoir.sample(9)) == 9
+    reservoir.learn(range(10), [0.0, *[1.0] * 9])
+    drawn = Counter(reservoir.draw(3000))
+    assert sum(drawn.values()) == 3000
+    assert drawn[0] / 3000 == pytest.approx(HARD + (1 - HARD) / 10, abs=0.05)
+    assert all(drawn[place] > 100 for place in range(1, 10))  # expected 200
+
+
+def test_a_trace_in_anothers_place_counts_as_never_answered() -> None:
+    reservoir = Reservoir(1, 0)
+    reservoir.add(trace(0))
+    reservoir.learn([0], [1.0])
+    before = msgpack.unpackb(reservoir.state())["wrong"]
+    number = 1
+    while reservoir.traces[0].task_index == 0:
+        reservoir.add(trace(number))
+        number += 1
+    assert (before, msgpack.unpackb(reservoir.state())["wrong"]) == ([0.0], [1.0])
 
 
 def test_what_is_no_state_is_refused() -> None:
     reservoir = Reservoir(3, 0)
-    for payload in (b"", b"\x80", b"\xc1", Reservoir(3, 0, "other").state()):
+    damaged = msgpack.packb(msgpack.unpackb(reservoir.state()) | {"wrong": [2.0]})
+    for payload in (b"", b"\x80", b"\xc1", Reservoir(3, 0, "other").state(), damaged):
         with pytest.raises(LearnerError):
             reservoir.load_state(payload)
     with pytest.raises(LearnerError):
