@@ -23,12 +23,15 @@ def check_stream(config: RunConfig) -> None:
     """Make the stream and its simulators once before anything is started or written.
 
     Raises TaskError: an unknown domain, a PDDL file that does not parse, an impossible size, too
-    few tasks for the probes, a domain that no simulator can run.
+    few tasks for the probes, a domain that no simulator can run. LearnerError: the teacher's
+    planner is not installed.
     """
+    from learner.teachers import check_teacher
     from tasks.domains import get_domain
     from tasks.simulators import make_simulator
     from tasks.stream import TaskStream
 
+    check_teacher(config.teacher)
     TaskStream(config.stream, config.seed)
     for name in {share.name for phase in config.stream.phases for share in phase.domains}:
         make_simulator(get_domain(name), config.stream.simulator)

@@ -245,7 +245,11 @@ class SharedMemoryConfig(Section):
 class TeacherConfig(Section):
     """The symbolic planners that supply traces."""
 
-    planner: Literal["mimir-astar", "mimir-gbfs"] = "mimir-astar"
+    planner: Literal["mimir-astar", "mimir-gbfs", "fd-optimal", "fd-satisficing"] = Field(
+        "mimir-astar",
+        description="Of domains in PDDL: Mimir (optimal where states are few, or greedy) or Fast "
+        "Downward (optimal, or the first plan of LAMA). Other worlds have a teacher of their own.",
+    )
     processes: Positive = 1
     time_limit_s: Seconds = 10.0
     memory_limit_mb: Positive = 2048

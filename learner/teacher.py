@@ -295,6 +295,7 @@ class TeacherPool:
             stdout=subprocess.PIPE,
             stderr=complaints,
             env=environment,
+            process_group=0,
         )
         child = _Child(process, complaints, time.monotonic() + START_DEADLINE_S)
         self._children.append(child)
@@ -313,7 +314,7 @@ class TeacherPool:
         process = child.process
         # Popen.kill and Popen.wait would reap it without telling how much memory it took.
         with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)  # with the planner that it may have started
         try:
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)

@@ -25,7 +25,7 @@ from learner.teachers import make_planner
 from learner.traces import task_of, teach
 from shared_memory.codec import decode, encode
 from shared_memory.records import PlanRequest, Trace
-from tasks.domains import get_domain, get_pddl_domain
+from tasks.domains import get_domain
 from tasks.rendering import Rendering
 from tasks.simulators import SimulatorKind, make_simulator
 from tasks.task import Simulator
@@ -77,7 +77,7 @@ class Teacher:
 
     def _desk(self, name: str) -> _Desk:
         if name not in self._desks:
-            domain = get_pddl_domain(name)
+            domain = get_domain(name)
             self._desks[name] = _Desk(
                 make_planner(domain, self._setting.teacher),
                 make_simulator(domain, self._setting.simulator),

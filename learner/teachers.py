@@ -14,6 +14,7 @@ import importlib
 
 from configs.schema import TeacherConfig
 from learner.errors import LearnerError
+from learner.fast_downward import FastDownwardPlanner, programs
 from learner.planners import MimirPlanner, Planner
 from tasks.domains import Domain
 from tasks.pddl_domain import PddlDomain
@@ -42,4 +43,14 @@ def make_planner(domain: Domain, config: TeacherConfig) -> Planner:
             f"nothing can teach domain '{domain.name}': it is not PDDL, and there is no teacher of "
             f"its own (they exist for {', '.join(WORLD_TEACHERS)})"
         )
-    return MimirPlanner(domain, config.planner, config.canonical)
+    match config.planner:
+        case "fd-optimal" | "fd-satisficing":
+            return FastDownwardPlanner(domain, config.planner, config.memory_limit_mb)
+        case "mimir-astar" | "mimir-gbfs":
+            return MimirPlanner(domain, config.planner, config.canonical)
+
+
+def check_teacher(config: TeacherConfig) -> None:
+    """Raise LearnerError where the configured planner is not installed."""
+    if config.planner in ("fd-optimal", "fd-satisficing"):
+        programs()
