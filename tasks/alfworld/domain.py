@@ -8,6 +8,7 @@ of a type; numbers keep their order, which the search goes by **(ours)**.
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from collections import Counter
@@ -17,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from tasks.alfworld.commands import ACTIONS
+from tasks.alfworld.games import VARIABLE, data_folder, game_index
 from tasks.alfworld.generate import PARAMETERS, draw_game, game_text
 from tasks.alfworld.household import Goal, Household, plain
 from tasks.alfworld.knowledge import PREDICATES
@@ -44,7 +46,7 @@ class AlfworldSizes:
 
 
 class AlfworldDomain:
-    """Generated games always; real ones where `$ALFWORLD_DATA` has them."""
+    """Generated games always; real ones (`source: files`) where `$ALFWORLD_DATA` has them."""
 
     name = NAME
     word = NAME
@@ -55,9 +57,17 @@ class AlfworldDomain:
     constants: TypedNames = WORDS
     naming_rules = NamingRules((), by_type(), frozenset(name for name, _ in WORDS))
     generator = AlfworldSizes()
-    train_files: tuple[Path, ...] = ()
-    test_files: tuple[Path, ...] = ()
     simulator_name = NAME
+
+    @property
+    def train_files(self) -> tuple[Path, ...]:
+        """The real games of the split train; none where `$ALFWORLD_DATA` is not set."""
+        return _files("train")
+
+    @property
+    def test_files(self) -> tuple[Path, ...]:
+        """The real games of valid_seen, then of valid_unseen; an origin tells which."""
+        return _files("valid_seen") + _files("valid_unseen")
 
     def make_simulator(self) -> AlfworldSimulator:
         """A simulator for one game at a time."""
@@ -92,18 +102,22 @@ class AlfworldDomain:
         return Task(NAME, game, digest, origin, visible=visible)
 
     def task_from_file(self, file: Path) -> Task:
-        """The task of a real game; `TaskError` if it cannot be read."""
+        """The task of a game's file; `TaskError` if it cannot be read."""
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise TaskError(f"cannot read the ALFWorld game {file}: {error}") from error
-        return self.task(text, f"file:{NAME}:{file}")
+        name = str(file)
+        if os.environ.get(VARIABLE):
+            name = name.removeprefix(f"{data_folder()}/")
+        return self.task(text, f"file:{NAME}:{name}")
 
     def task_from_origin(self, origin: str) -> Task:
         """The task again, from its `origin`; `TaskError` if that is none of this domain."""
         kind, _, detail = origin.partition(f":{NAME}:")
         if kind == "file":
-            return self.task_from_file(Path(detail))
+            file = Path(detail)
+            return self.task_from_file(file if file.is_absolute() else data_folder() / file)
         drawn, _, seed = detail.rpartition(":")
         try:
             values = {name: int(value) for name, value in (p.split("=") for p in drawn.split(","))}
@@ -127,6 +141,15 @@ class AlfworldDomain:
                     f"it must be [least, most] with {known[name].least} ≤ least ≤ most"
                 )
         return self.generator
+
+
+@lru_cache(maxsize=4)
+def _files(split: str) -> tuple[Path, ...]:
+    """The files of a split; `TaskError` if `$ALFWORLD_DATA` is set but holds no games."""
+    if not os.environ.get(VARIABLE):
+        return ()
+    index = game_index()
+    return tuple(index.file(game) for game in index.select(split))
 
 
 def digests(

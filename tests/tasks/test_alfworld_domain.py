@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 from configs.schema import DomainShare, PhaseConfig, RenderingConfig, StreamConfig
 from tasks.alfworld import wheel
-from tasks.alfworld.domain import AlfworldDomain, make_domain
+from tasks.alfworld.domain import AlfworldDomain, _files, make_domain
 from tasks.alfworld.household import mangled
 from tasks.alfworld.problem import parse_problem
 from tasks.alfworld.vocabulary import LAMPS, OBJECTS, RECEPTACLES, TOOLS, TYPES
@@ -105,6 +106,32 @@ def test_every_text_is_of_the_vocabulary() -> None:
             action = rng.choice(simulator.applicable_actions())
             assert rendering.parse_action(rendering.action(action, naming), naming) == action
             assert simulator.step(action)
+
+
+def test_real_games_are_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    domain = make_domain()
+    for split in ("train", "valid_seen"):
+        trial = tmp_path / f"json_2.1.1/{split}/pick_and_place_simple-Mug-None-Desk-301/trial_T1"
+        trial.mkdir(parents=True)
+        (trial / "game.tw-pddl").write_text(domain.draw(SMALL, len(split)).problem)
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    _files.cache_clear()
+    try:
+        (train,), (test,) = domain.train_files, domain.test_files
+    finally:
+        _files.cache_clear()
+    task = domain.task_from_file(train)
+    assert task.visible == domain.draw(SMALL, len("train")).visible
+    assert str(tmp_path) not in task.origin
+    assert domain.task_from_origin(task.origin) == task
+    assert domain.task_from_file(test).origin.startswith("file:alfworld:json_2.1.1/valid_seen/")
+
+
+def test_without_data_there_are_generated_games_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    _files.cache_clear()
+    assert make_domain().train_files == make_domain().test_files == ()
 
 
 def test_what_is_wrong_is_said() -> None:

@@ -141,7 +141,8 @@ def _play(simulator: AlfworldSimulator, commands: list[str]) -> list[frozenset[t
 def _without(problem: str, names: list[str]) -> str:
     """The problem with the named things in no receptacle; all keep their names."""
     household, _ = parse_problem(problem)
-    called = text_names(thing.identifier for thing in (*household.receptacles, *household.items))
+    identifiers = [receptacle.identifier for receptacle in household.receptacles]
+    called = text_names([*identifiers, *(item.identifier for item in household.items)])
     gone = [mangled(identifier) for identifier, name in called.items() if name in names]
     places = ("(inReceptacle {} ", "(objectAtLocation {} ")
     return "".join(
