@@ -95,6 +95,7 @@ class ProbeOutcome:
     hits_success: int
     hits_failure: int
     ending: str
+    fault: str = ""  # what the simulator did wrong, where that ended it
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,10 @@ An episode ends when its goal holds, at the step limit, when its text would outg
 longest sequence, or at the first action that the simulator refuses or that is no action at all.
 The last is ours: a refused action leaves the state as it was, so greedy decoding has nothing new
 to go by and would be refused for ever; the refusal counts against Exe.
+
+A simulator that raises or hangs (`actors.guard`) costs its own episode: that ends as failed, with
+what was wrong, no goal condition met, and no procedure for a bank, since the policy is not to
+blame. The simulator is not used again.
 """
 
 from __future__ import annotations
@@ -11,9 +15,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from actors.errors import ActingError
+from actors.guard import Guard, SimulatorError
 from actors.policy import Policy
 from actors.records import Assignment, Shuffle, StageTimes
 from model.tokenizer import Tokenizer
@@ -42,7 +49,8 @@ class FinishedEpisode:
     hits_success: int
     hits_failure: int
     seconds: float
-    ending: str  # "solved", "step limit", "refused", "unparsable", "too long", "no action"
+    ending: str  # "solved", "step limit", "refused", "unparsable", "too long", "no action", "fault"
+    fault: str = ""  # what the simulator did wrong, where that ended it
 
 
 @dataclass(slots=True)
@@ -82,6 +90,7 @@ class Rollout:
         step_limit: int,
         seed: int,
         end_on_refusal: bool = True,
+        simulator_deadline_s: float = 30.0,
     ) -> None:
         self.rendering = rendering
         self.tokenizer = tokenizer
@@ -91,6 +100,7 @@ class Rollout:
         self.times = StageTimes()
         self._make_simulator = make_simulator
         self._idle: dict[str, list[Simulator]] = {}
+        self._guard = Guard(simulator_deadline_s)
 
     def run(
         self,
@@ -129,8 +139,14 @@ class Rollout:
         slots: list[int] = []
         ended: list[FinishedEpisode] = []
         while waiting and free:
-            episode = self.begin(waiting.pop())
-            if episode.simulator.solved:
+            assignment = waiting.pop()
+            try:
+                episode = self.begin(assignment)
+                solved = self._guard.call(lambda: episode.simulator.solved)  # noqa: B023
+            except SimulatorError as fault:
+                ended.append(self._ended_by(fault, assignment))
+                continue
+            if solved:
                 ended.append(self._end(episode, "solved"))
             elif len(episode.tokens) + 2 > policy.model.config.max_tokens:
                 ended.append(self._end(episode, "too long"))
@@ -160,7 +176,12 @@ class Rollout:
             allowed = []
             for slot in sorted(running):
                 episode = running[slot]
-                words = self.allowed_answers(episode)
+                try:
+                    words = self._guard.call(lambda: self.allowed_answers(episode))  # noqa: B023
+                except SimulatorError as fault:
+                    ended.append(self._ended_by(fault, episode.assignment, running.pop(slot)))
+                    free.append(slot)
+                    continue
                 if words:
                     allowed.append([self.tokenizer.encode(text) for text in words])
                 else:
@@ -180,11 +201,15 @@ class Rollout:
         growth: list[list[int]] = []
         for slot, choice in zip(slots, choices, strict=True):
             episode = running[slot]
-            simulator = episode.simulator
             text = self.tokenizer.decode(list(choice.action_tokens))
             action = self.rendering.parse_action(text, episode.naming)
-            before = simulator.atoms
-            accepted = action is not None and simulator.step(action)
+            broken: SimulatorError | None = None
+            try:
+                accepted, solved, observation = self._guard.call(
+                    lambda: self._step(episode, action)  # noqa: B023
+                )
+            except SimulatorError as error:
+                accepted, solved, observation, broken = False, False, "", error
             episode.decisions.append(
                 Decision(
                     number=len(episode.decisions),
@@ -197,7 +222,10 @@ class Rollout:
             episode.steps += accepted
             episode.hits_success += choice.hit_success
             episode.hits_failure += choice.hit_failure
-            observation = self.rendering.observation(before, simulator, episode.naming)
+            if broken is not None:
+                ended.append(self._ended_by(broken, episode.assignment, running.pop(slot)))
+                free.append(slot)
+                continue
             seen = self.tokenizer.encode(observation)
             answer = [self.tokenizer.act, *choice.action_tokens, self.tokenizer.end]
             if self.tokenizer.begin in seen:  # the text begins anew
@@ -206,7 +234,7 @@ class Rollout:
             else:
                 episode.tokens.extend([*answer, *seen])
                 grown = [*answer[1:], *seen]
-            ending = self._ending(episode, action, accepted, policy.model.config.max_tokens)
+            ending = self._ending(episode, action, accepted, solved, policy.model.config.max_tokens)
             if ending is None:
                 going.append(slot)
                 growth.append(grown)
@@ -223,11 +251,24 @@ class Rollout:
         self.times.decisions += len(slots)
         yield from ended
 
+    def _step(self, episode: RunningEpisode, action: Action | None) -> tuple[bool, bool, str]:
+        """Let the simulator take the action: (accepted, solved now, what is seen after it)."""
+        simulator = episode.simulator
+        before = simulator.atoms
+        accepted = action is not None and simulator.step(action)
+        observation = self.rendering.observation(before, simulator, episode.naming)
+        return accepted, simulator.solved, observation
+
     def _ending(
-        self, episode: RunningEpisode, action: Action | None, accepted: bool, max_tokens: int
+        self,
+        episode: RunningEpisode,
+        action: Action | None,
+        accepted: bool,
+        solved: bool,
+        max_tokens: int,
     ) -> str | None:
         """Why the episode is over; None if it goes on."""
-        if episode.simulator.solved:
+        if solved:
             return "solved"
         if not accepted and self.end_on_refusal:
             return "unparsable" if action is None else "refused"
@@ -238,20 +279,30 @@ class Rollout:
         return None
 
     def begin(self, assignment: Assignment) -> RunningEpisode:
-        """Reset a simulator to the task and render its prompt."""
+        """Reset a simulator to the task and render its prompt.
+
+        Raises SimulatorError for what the simulator does wrong, and TaskError where the rendering
+        has too few names.
+        """
         domain = assignment.task.domain
         idle = self._idle.setdefault(domain, [])
         simulator = idle.pop() if idle else self._make_simulator(domain)
-        simulator.reset(assignment.task)
+        self._guard.call(lambda: _reset(simulator, assignment.task))
         naming = self.rendering.naming(simulator, naming_seed(self.seed, assignment))
-        tokens = self.tokenizer.encode(self.rendering.prompt(simulator, naming))
+        prompt = self._guard.call(lambda: self.rendering.prompt(simulator, naming))
+        tokens = self.tokenizer.encode(prompt)
         return RunningEpisode(assignment, simulator, naming, tokens, time.perf_counter())
 
     def _end(self, episode: RunningEpisode, ending: str) -> FinishedEpisode:
         """Give the simulator back and say how the episode went."""
-        met, conditions = episode.simulator.goal_conditions()
-        success = episode.simulator.solved
-        self._idle[episode.assignment.task.domain].append(episode.simulator)
+        simulator = episode.simulator
+        try:
+            (met, conditions), success = self._guard.call(
+                lambda: (simulator.goal_conditions(), simulator.solved)
+            )
+        except SimulatorError as fault:
+            return self._ended_by(fault, episode.assignment, episode)
+        self._idle[episode.assignment.task.domain].append(simulator)
         self.times.episodes += 1
         return FinishedEpisode(
             episode=episode.assignment.episode,
@@ -267,9 +318,37 @@ class Rollout:
             ending=ending,
         )
 
+    def _ended_by(
+        self, fault: SimulatorError, assignment: Assignment, episode: RunningEpisode | None = None
+    ) -> FinishedEpisode:
+        """The episode (None: it had not begun) as its simulator's fault leaves it."""
+        self.times.episodes += 1
+        decisions = () if episode is None else tuple(episode.decisions)
+        none = np.empty(0, dtype=np.uint16)
+        return FinishedEpisode(
+            episode=assignment.episode,
+            task=assignment.task,
+            success=False,
+            conditions_met=0,
+            conditions=1,
+            steps=0 if episode is None else episode.steps,
+            decisions=tuple(replace(decision, codes=none) for decision in decisions),
+            hits_success=0 if episode is None else episode.hits_success,
+            hits_failure=0 if episode is None else episode.hits_failure,
+            seconds=0.0 if episode is None else time.perf_counter() - episode.started,
+            ending="fault",
+            fault=str(fault),
+        )
+
     def allowed_answers(self, episode: RunningEpisode) -> list[str]:
         """The applicable actions as text, in the episode's names."""
         return [
             self.rendering.action(action, episode.naming)
             for action in episode.simulator.applicable_actions()
         ]
+
+
+def _reset(simulator: Simulator, task: Task) -> None:
+    """Reset, and look at what is there, since a simulator may do its work only then."""
+    simulator.reset(task)
+    _ = simulator.objects, simulator.atoms

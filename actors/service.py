@@ -87,6 +87,7 @@ class ActorService:
             step_limit,
             seed,
             end_on_refusal=not acting.remember_episode,
+            simulator_deadline_s=acting.request_deadline_s / 2,  # leaves time to report
         )
 
     @property
@@ -206,6 +207,7 @@ def bank_episode(finished: FinishedEpisode, version: int, actor: str) -> Episode
         seconds=finished.seconds,
         hits_success=finished.hits_success,
         hits_failure=finished.hits_failure,
+        fault=finished.fault,
     )
 
 
@@ -235,4 +237,5 @@ def _probe_outcome(finished: FinishedEpisode) -> ProbeOutcome:
         hits_success=finished.hits_success,
         hits_failure=finished.hits_failure,
         ending=finished.ending,
+        fault=finished.fault,
     )

@@ -25,12 +25,15 @@ from cluster.dispatcher import (
     ActorReady,
     Dispatcher,
     EpisodeReported,
+    GiveUp,
+    Issue,
     LeaseReturned,
     StreamClosed,
     StreamOpened,
     VersionSeen,
 )
 from cluster.dispatcher import Event as DispatcherEvent
+from cluster.faults import Faults
 from cluster.fleet import ActorAnswered, ActorDown, ActorUp, Fleet, FleetEvent
 from cluster.happenings import banks_measured, resources_measured
 from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink
@@ -53,6 +56,7 @@ from cluster.script import Script, Stage
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 from configs.schema import RunConfig
+from shared_memory.bank import Bank
 from shared_memory.bank_statistics import BankStatistics, read_statistics
 from shared_memory.errors import SharedMemoryError
 from tasks.stream import TaskStream
@@ -110,6 +114,7 @@ class RunController:
         self._stage_entered = False
         self._stage_began = 0.0
         self._intake = OutcomeIntake(self._state, observers.emit)
+        self._faults = Faults(self.stream, observers.emit)
         self._round_probes: dict[str, float] = {}
         self._measured = 0.0
         self._saved = 0.0
@@ -321,12 +326,13 @@ class RunController:
                 case ActorAnswered(actor, ProbeReport() as report):
                     if self._probe is not None:
                         self._probe.answered(actor, report)
+                    self._faults.tell_of_probes(report.outcomes)
                     self._tell(ActorReady(actor))
                 case ActorDown(actor, overdue, sentence):
                     self._alarm("request_overdue" if overdue else "actor_died", sentence)
                     self._tell(ActorLost(actor))
                     if self._probe is not None:
-                        self._probe.lost(actor)
+                        self._faults.tell_of_probes(self._probe.lost(actor))
         if stage is not None and self._probe is not None:
             self._give_probes(self._probe)
         learner.allow(self._ceiling())
@@ -339,9 +345,16 @@ class RunController:
 
     def _tell(self, event: DispatcherEvent) -> None:
         """Hand an event to the dispatcher and carry out what it says."""
-        for issue in self.dispatcher.handle(event):
-            tasks = [Assignment(episode, self.stream[task]) for episode, task in issue.episodes]
-            self._actors.act(issue.actor, tasks)
+        for instruction in self.dispatcher.handle(event):
+            match instruction:
+                case Issue(actor, episodes):
+                    tasks = [Assignment(episode, self.stream[task]) for episode, task in episodes]
+                    self._actors.act(actor, tasks)
+                case GiveUp():
+                    bank = Bank(
+                        self._running.client, self._state.run, self.config.shared_memory.bank
+                    )
+                    self._faults.write_down(instruction, bank)
 
     def _give_probes(self, probe: Probe) -> None:
         for actor in self.dispatcher.idle_actors:
@@ -369,6 +382,7 @@ class RunController:
     def _take_outcomes(self) -> None:
         """Read what shared memory tells since last time."""
         for episode in self._intake.read(self._running.outcomes):
+            self._faults.tell(episode)
             self._supervisor.happened(time.monotonic())
             self._tell(EpisodeReported(episode.episode, episode.task_index, episode.book_version))
 

@@ -2,7 +2,9 @@
 
 Events go in, instructions come out; the driver carries both. Tasks of the stream are leased to
 actors in order. A lease that is lost (its actor died or was killed) is issued again under new
-episode numbers. At every moment
+episode numbers. A task that may itself be what its actors were lost with is suspected: after its
+second actor it is given out alone, and after the third it is given up, so that it costs one
+episode and not the run **(ours)**. At every moment
 
     submitted == finished + failed + in flight
 
@@ -81,6 +83,11 @@ class StreamClosed:
     """The run is ending: give out nothing more, whatever happens."""
 
 
+SUSPECTED_AFTER = 2
+"""Actors that were lost while they held a task; from then on it is given out alone."""
+GIVEN_UP_AFTER = 3
+"""Actors lost with a task, the last with this task alone."""
+
 Event: TypeAlias = (
     ActorReady
     | ActorLost
@@ -98,6 +105,22 @@ class Issue:
 
     actor: str
     episodes: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Instruction: write this episode down as failed; it stays in flight until it is reported.
+
+    `version` is the book version when it was given out, `actors` how many were lost with its task.
+    """
+
+    episode: int
+    task: int
+    version: int
+    actors: int
+
+
+Instruction: TypeAlias = Issue | GiveUp
 
 
 class DispatcherState(TypedDict):
@@ -146,6 +169,7 @@ class Dispatcher:
         self._failed: set[int] = set()
         self._in_flight: dict[int, tuple[int, int]] = {}  # episode → (task, version when issued)
         self._lost_tasks: deque[int] = deque()
+        self._losses: dict[int, int] = {}  # task → actors lost with it; forgotten by a resume
         self._done_ahead: set[int] = set()  # finished before `position` reached them (a resume)
         self._leases: dict[str, set[int]] = {}  # actor → episodes that it holds
         self._idle: dict[str, None] = {}  # actors that wait, in order
@@ -196,15 +220,16 @@ class Dispatcher:
             return None
         return min(version for _, version in self._in_flight.values()) + self.max_staleness
 
-    def handle(self, event: Event) -> list[Issue]:
-        """Take an event, check the books, and return the requests to send now."""
+    def handle(self, event: Event) -> list[Instruction]:
+        """Take an event, check the books, and return what is to be done now."""
+        instructions: list[Instruction] = []
         match event:
             case ActorReady(actor):
                 if actor not in self._leases:
                     self._idle[actor] = None
             case ActorLost(actor):
                 self._idle.pop(actor, None)
-                self._give_up(self._leases.pop(actor, set()))
+                instructions += self._lose(self._leases.pop(actor, set()))
             case LeaseReturned(actor, acknowledged):
                 held = self._leases.pop(actor, set())
                 self._give_up(held - set(acknowledged))
@@ -217,9 +242,9 @@ class Dispatcher:
                 self._limit = min(self.tasks, max(self._limit, limit))
             case StreamClosed():
                 self._closed = True
-        issues = self._issue()
+        instructions += self._issue()
         self.check()
-        return issues
+        return instructions
 
     def check(self) -> None:
         """Raise DispatchError unless the books balance."""
@@ -284,6 +309,7 @@ class Dispatcher:
         elif episode in self._in_flight:
             del self._in_flight[episode]
             self.finished += 1
+            self._losses.pop(task, None)
             for held in self._leases.values():
                 held.discard(episode)
         elif episode in self._failed:
@@ -296,10 +322,24 @@ class Dispatcher:
 
     def _mark_done(self, task: int) -> None:
         """A task need not be given out (again)."""
+        self._losses.pop(task, None)
         if task >= self._position:
             self._done_ahead.add(task)
         elif task in self._lost_tasks:
             self._lost_tasks.remove(task)
+
+    def _lose(self, held: set[int]) -> list[GiveUp]:
+        """An actor is gone with these episodes: one of their tasks may be why."""
+        lost = {episode: self._in_flight[episode] for episode in held if episode in self._in_flight}
+        for task, _ in lost.values():
+            self._losses[task] = self._losses.get(task, 0) + 1
+        given_up = [
+            GiveUp(episode, task, version, self._losses[task])
+            for episode, (task, version) in lost.items()
+            if self._losses[task] >= GIVEN_UP_AFTER and len(lost) == 1
+        ]
+        self._give_up(lost.keys() - {each.episode for each in given_up})
+        return given_up
 
     def _give_up(self, episodes: Iterable[int]) -> None:
         for episode in sorted(episodes):
@@ -335,8 +375,11 @@ class Dispatcher:
     def _next_tasks(self, count: int) -> Sequence[int]:
         """Take up to `count` tasks: lost ones first, then the stream up to the limit.
 
+        One that is suspected goes alone.
         Small leftovers of capacity wait, so that requests are full or the phase's last.
         """
+        if count and self._lost_tasks and self._suspected(self._lost_tasks[0]):
+            return [self._lost_tasks.popleft()]
         ahead = sum(self._position <= task < self._limit for task in self._done_ahead)
         left = len(self._lost_tasks) + self._limit - self._position - ahead
         if count < min(self.request_tasks, left):
@@ -344,6 +387,8 @@ class Dispatcher:
         tasks: list[int] = []
         while len(tasks) < count:
             if self._lost_tasks:
+                if self._suspected(self._lost_tasks[0]):
+                    break  # it is the next request
                 tasks.append(self._lost_tasks.popleft())
             elif self._position < self._limit:
                 tasks.append(self._position)
@@ -352,3 +397,6 @@ class Dispatcher:
             else:
                 break
         return tasks
+
+    def _suspected(self, task: int) -> bool:
+        return self._losses.get(task, 0) >= SUSPECTED_AFTER

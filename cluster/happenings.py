@@ -43,6 +43,7 @@ def episode_finished(episode: Episode, version: int) -> EpisodeFinished:
         hits_success=episode.hits_success,
         hits_failure=episode.hits_failure,
         decisions=len(episode.decisions),
+        fault=episode.fault,
     )
 
 

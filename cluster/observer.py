@@ -82,6 +82,7 @@ class EpisodeFinished:
     hits_success: int  # decisions for which something in M+ passed the threshold
     hits_failure: int
     decisions: int
+    fault: str = ""  # what the simulator did wrong, where that ended the episode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
 """Probes: the policy on held-out tasks, and what they add up to.
 
 The jobs of a probe are handed to whatever actors are free; a job whose actor dies is handed out
-again. Free: as in acting. Restricted: only admissible actions. Exchanged: every decision uses the
+again, after the second its tasks one by one, and a task that costs a third is given up.
+
+Free: as in acting. Restricted: only admissible actions. Exchanged: every decision uses the
 procedure of another task of the same domain (memory reliance; ours). Silent: free, without the
 banks (what they change; ours).
 """
@@ -14,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from actors.records import Assignment, ProbeOutcome, ProbeReport, Shuffle
+from cluster.dispatcher import GIVEN_UP_AFTER, SUSPECTED_AFTER
+from cluster.faults import probe_given_up
 from cluster.measures import measure
 from cluster.observer import Probed, ProbeMode
 from tasks.metrics import Attempt
@@ -29,6 +33,7 @@ class ProbeJob:
 
     mode: ProbeMode
     tasks: tuple[Task, ...]
+    losses: int = 0  # actors that were lost with it
 
     @property
     def assignments(self) -> tuple[Assignment, ...]:
@@ -106,11 +111,19 @@ class Probe:
         for outcome in report.outcomes:
             self.outcomes.setdefault((outcome.phase, job.mode), []).append(outcome)
 
-    def lost(self, actor: str) -> None:
-        """The actor is gone: its job waits again, first in line."""
+    def lost(self, actor: str) -> tuple[ProbeOutcome, ...]:
+        """The actor is gone: its job waits again, first in line. Returns what is given up."""
         job = self.given.pop(actor, None)
-        if job is not None:
-            self.waiting.appendleft(job)
+        if job is None:
+            return ()
+        losses = job.losses + 1
+        if losses >= GIVEN_UP_AFTER and len(job.tasks) == 1:
+            outcome = probe_given_up(job.tasks[0], losses)
+            self.outcomes.setdefault((outcome.phase, job.mode), []).append(outcome)
+            return (outcome,)
+        parts = [(task,) for task in job.tasks] if losses >= SUSPECTED_AFTER else [job.tasks]
+        self.waiting.extendleft(ProbeJob(job.mode, part, losses) for part in reversed(parts))
+        return ()
 
     def events(self, plan_lengths: Mapping[str, int]) -> list[Probed]:
         """One event for each phase and mode; `plan_lengths` by task digest."""

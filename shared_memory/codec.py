@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, NoReturn, TypeVar
 
 import msgpack
@@ -27,7 +28,7 @@ from shared_memory.records import (
     Trace,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """2: `PlanOutcomeRecord.cached`, absent before."""
 MAX_BYTES = 8 * 1024 * 1024
 """The largest record, in bytes."""
@@ -171,23 +172,29 @@ def _many(name: str, schema: _Schema[Any], most: int) -> _Field:
 class _Schema(Generic[_Record]):
     """The fields of one kind of record, in the order in which they are written.
 
-    `added`: how many fields at the end came with schema version 2; in records of version 1 they
-    are absent, and the record's own defaults hold.
+    `since`: fields at the end that came with a later schema version than the first; in older
+    records they are absent, and the record's own defaults hold.
     """
 
-    __slots__ = ("added", "fields", "kind", "make")
+    __slots__ = ("fields", "kind", "make", "since")
 
-    def __init__(self, kind: int, make: type[_Record], *fields: _Field, added: int = 0) -> None:
+    def __init__(
+        self,
+        kind: int,
+        make: type[_Record],
+        *fields: _Field,
+        since: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.kind = kind
         self.make = make
         self.fields = fields
-        self.added = added
+        self.since = since
 
     def pack(self, record: _Record) -> list[Any]:
         return [field.pack(getattr(record, field.name)) for field in self.fields]
 
     def unpack(self, values: Any, version: int = SCHEMA_VERSION) -> _Record:
-        fields = self.fields[: len(self.fields) - self.added] if version < 2 else self.fields
+        fields = [field for field in self.fields if self.since.get(field.name, 1) <= version]
         if not isinstance(values, list) or len(values) != len(fields):
             raise _Refused(f"a {self.make.__name__} has {len(fields)} fields")
         return self.make(
@@ -222,6 +229,8 @@ _EPISODE = _Schema(
     _real("seconds"),
     _whole("hits_success", 0, MAX_VERSION),
     _whole("hits_failure", 0, MAX_VERSION),
+    _text("fault", MAX_TEXT),
+    since={"fault": 3},
 )
 _PLAN_REQUEST = _Schema(
     3,
@@ -260,7 +269,7 @@ _PLAN_OUTCOME = _Schema(
     _flag("failed"),
     _flag("traced"),
     _flag("cached"),
-    added=1,
+    since={"cached": 2},
 )
 _BANK_ENTRY = _Schema(
     6,

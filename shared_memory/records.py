@@ -50,6 +50,7 @@ class Episode:
     seconds: float
     hits_success: int  # decisions for which something in M+ passed υ
     hits_failure: int
+    fault: str = ""  # what the simulator did wrong, where that ended the episode
 
     @property
     def procedures(self) -> int:

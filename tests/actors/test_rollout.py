@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,10 +16,11 @@ from actors.rollout import Rollout, naming_seed
 from configs.schema import DomainShare, PhaseConfig, RenderingConfig, StreamConfig
 from learner.planners import MimirPlanner, PlanLimits
 from model.tokenizer import WordTokenizer
+from tasks.mimir_simulator import MimirSimulator
 from tasks.rendering import Rendering
 from tasks.simulators import make_simulator
 from tasks.stream import TaskStream
-from tasks.task import Action
+from tasks.task import Action, Task
 
 STREAM = TaskStream(
     StreamConfig(
@@ -256,3 +258,64 @@ def test_names_are_drawn_by_episode_but_fixed_for_probes(rollout: Rollout) -> No
         for number in range(8)
     }
     assert len(texts) > 1
+
+
+class Faulty(MimirSimulator):
+    """Does wrong with some tasks, at some moment."""
+
+    def __init__(self, domain: Any, wrong: Mapping[str, str]) -> None:
+        super().__init__(domain)
+        self._wrong = wrong
+        self._fault = ""
+        self.resets = 0
+
+    def reset(self, task: Task) -> None:
+        self._fault = self._wrong.get(task.digest, "")
+        self.resets += 1
+        if self._fault == "crashes at reset":
+            raise OSError("no such game")
+        super().reset(task)
+
+    def step(self, action: Action) -> bool:
+        if self._fault == "crashes at step":
+            raise ZeroDivisionError("inside")
+        if self._fault == "hangs":
+            for number in itertools.count():
+                assert number >= 0
+        return super().step(action)
+
+    def applicable_actions(self) -> tuple[Action, ...]:
+        if self._fault == "crashes at actions":
+            raise KeyError("action")
+        return super().applicable_actions()
+
+
+def test_a_simulator_that_fails_costs_one_episode(rollout: Rollout) -> None:
+    """Four of the tasks each do something else; all others are solved, in the same slots."""
+    kinds = {
+        "crashes at reset": "OSError: no such game",
+        "crashes at step": "ZeroDivisionError: inside",
+        "crashes at actions": "KeyError: 'action'",
+        "hangs": "the simulator did not come back within 1 s",
+    }
+    digests = dict.fromkeys(each.task.digest for each in ASSIGNMENTS)
+    wrong = dict(zip(digests, kinds))
+    made: list[Faulty] = []
+
+    def make(domain: str) -> Faulty:
+        made.append(Faulty(DOMAINS[domain], wrong))
+        return made[-1]
+
+    faulty = Rollout(RENDERING, TOKENIZER, make, 12, 0, simulator_deadline_s=1.0)
+    oracle = Oracle(faulty, slots=5)
+    finished = run(faulty, oracle, restrict=True)
+    assert sorted(each.episode for each in finished) == [each.episode for each in ASSIGNMENTS]
+    for each in finished:
+        kind = wrong.get(each.task.digest, "")
+        assert each.success is not bool(kind)
+        assert each.fault == kinds.get(kind, "")
+        if kind:
+            assert each.ending == "fault"
+            assert (each.conditions_met, each.conditions) == (0, 1)
+            assert all(decision.codes.shape == (0,) for decision in each.decisions)
+    assert len(made) > 5  # one that failed is not used again

@@ -10,11 +10,14 @@ from hypothesis import settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
 
 from cluster.dispatcher import (
+    GIVEN_UP_AFTER,
     ActorLost,
     ActorReady,
     Dispatcher,
     DispatchError,
     EpisodeReported,
+    GiveUp,
+    Instruction,
     Issue,
     LeaseReturned,
     StreamOpened,
@@ -47,6 +50,40 @@ def test_a_lost_lease_is_issued_again_under_new_numbers() -> None:
     assert (dispatcher.finished, dispatcher.failed) == (1, 3)
     (again,) = dispatcher.handle(ActorReady("a2"))
     assert again.episodes == ((4, 0), (5, 2), (6, 3), (7, 4))
+
+
+def test_a_task_that_costs_actors_is_given_up_and_the_others_are_not() -> None:
+    """Task 2 takes every actor with it."""
+    dispatcher = make(tasks=8)
+    dispatcher.handle(StreamOpened(8))
+    finished: list[int] = []
+    given_up: list[GiveUp] = []
+    sizes: list[int] = []
+    for number in range(40):
+        instructions = dispatcher.handle(ActorReady(f"a{number}"))
+        while instructions:
+            issue = instructions[0]
+            assert isinstance(issue, Issue)
+            sizes.append(len(issue.episodes))
+            if 2 in [task for _, task in issue.episodes]:
+                instructions = dispatcher.handle(ActorLost(issue.actor))
+                for each in instructions:
+                    assert isinstance(each, GiveUp)
+                    given_up.append(each)
+                    assert dispatcher.in_flight == 1
+                    dispatcher.handle(EpisodeReported(each.episode, each.task, each.version))
+                break
+            for episode, task in issue.episodes:
+                finished.append(task)
+                dispatcher.handle(EpisodeReported(episode, task, 0))
+            instructions = dispatcher.handle(
+                LeaseReturned(issue.actor, tuple(episode for episode, _ in issue.episodes))
+            )
+    assert sorted(finished) == [0, 1, 3, 4, 5, 6, 7]
+    assert [(each.task, each.actors) for each in given_up] == [(2, 3)]
+    assert sizes[:4] == [4, 4, 1, 1]
+    assert dispatcher.drained
+    assert dispatcher.finished == 8
 
 
 def test_acting_waits_for_the_learner() -> None:
@@ -143,7 +180,13 @@ class Dispatching(RuleBasedStateMachine):
         self.acted: set[int] = set()
         self.count = 0
 
-    def take(self, issues: list[Issue]) -> None:
+    def take(self, instructions: list[Instruction]) -> None:
+        issues = [each for each in instructions if isinstance(each, Issue)]
+        given_up = [each for each in instructions if isinstance(each, GiveUp)]
+        for each in given_up:
+            assert each.episode in self.numbers - self.reported
+            assert each.task not in self.acted
+            assert each.actors >= GIVEN_UP_AFTER
         for issue in issues:
             assert issue.actor not in self.held
             self.held[issue.actor] = issue.episodes
@@ -155,6 +198,8 @@ class Dispatching(RuleBasedStateMachine):
         allowed = (2 + self.dispatcher.version + 1) * 5
         if issues:
             assert running <= allowed
+        for each in given_up:
+            self.report(each.episode, each.task)
 
     def report(self, episode: int, task: int) -> None:
         self.reported.add(episode)
