@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tasks.domains import domain_names, get_domain
 from tasks.errors import TaskError
+from tasks.simulators import why_this_simulator
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class TaskRow:
     """A domain: its problems on file, its generator's sizes, and what runs it.
 
     `sizes` holds the generator's default (least, most) by parameter and is empty without one;
-    `simulator` is what `auto` takes, "" where the domain cannot be run, and then `reason` is why.
+    `simulator` is what `auto` takes, and `why` says why it is that one. Where the domain cannot be
+    run both are "", and `reason` says why.
     """
 
     domain: str
@@ -24,6 +26,7 @@ class TaskRow:
     sizes: Mapping[str, tuple[int, int]]
     simulator: str
     reason: str
+    why: str = ""
 
 
 def list_tasks(names: Sequence[str] | None = None) -> list[TaskRow]:
@@ -38,16 +41,17 @@ def _row(name: str) -> TaskRow:
     try:
         domain = get_domain(name)
     except TaskError as error:
-        return TaskRow(name, 0, 0, False, {}, "", str(error))
+        return TaskRow(name, 0, 0, False, {}, "", " ".join(str(error).split()))
     generator = domain.generator
     sizes = {p.name: p.default for p in generator.parameters} if generator else {}
-    simulator = reason = ""
+    simulator = reason = why = ""
     try:
         simulator = domain.simulator_name
         for file in domain.train_files[:1]:
             domain.task_from_file(file)
+        why = why_this_simulator(domain)
     except TaskError as error:
-        simulator, reason = "", str(error)
+        simulator, reason = "", " ".join(str(error).split())
     return TaskRow(
         domain.name,
         len(domain.train_files),
@@ -56,4 +60,5 @@ def _row(name: str) -> TaskRow:
         sizes,
         simulator,
         reason,
+        why,
     )

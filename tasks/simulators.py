@@ -58,6 +58,15 @@ def choose_simulator(domain: PddlDomain) -> Literal["pddlgym", "mimir"]:
     raise TaskError(f"no simulator can run domain '{domain.name}': {both}")
 
 
+def why_this_simulator(domain: Domain) -> str:
+    """Why `auto` takes what it takes, for lists; `TaskError` if nothing can run the domain."""
+    if not isinstance(domain, PddlDomain):
+        return "the world's own"
+    if choose_simulator(domain) == "mimir":
+        return "the faster of two that agree: Mimir reads the domain"
+    return f"Mimir is not taken: {why_not_mimir(domain.name)}"
+
+
 @lru_cache(maxsize=256)
 def why_not_mimir(name: str) -> str:
     """Why Mimir is not taken for the domain; "" if it is."""
