@@ -10,7 +10,7 @@ import time
 from configs.schema import TeacherConfig
 from learner.errors import LearnerError
 from learner.planners import PlanLimits, Planner
-from learner.teachers import make_planner
+from learner.teachers import make_reference_planner
 from tasks.stream import TaskStream
 
 BUDGET_S = 20.0
@@ -25,7 +25,7 @@ def reference_plan_lengths(stream: TaskStream, config: TeacherConfig) -> dict[st
     planners: dict[str, Planner | None] = {}
     for domain in stream.domains:
         try:
-            planners[domain.name] = make_planner(domain, config)
+            planners[domain.name] = make_reference_planner(domain, config)
         except LearnerError:
             planners[domain.name] = None  # it cannot read this domain: no reference
     for phase in stream.phases:

@@ -24,7 +24,7 @@ from configs.schema import DomainShare, PhaseConfig, RunConfig, StreamConfig
 from learner.joint_distillation import JointProgress, JointSetting, distil_together
 from learner.planners import PlanLimits
 from learner.teacher import TeacherPool
-from learner.teachers import make_planner
+from learner.teachers import make_reference_planner
 from learner.trace_file import read_traces, write_traces
 from model.saving import from_bytes
 from shared_memory.records import PlanRequest, Trace
@@ -180,7 +180,8 @@ class Trial:
             planned.seed,
         )
         self._planners = {
-            domain.name: make_planner(domain, config.teacher) for domain in planned.stream.domains
+            domain.name: make_reference_planner(domain, config.teacher)
+            for domain in planned.stream.domains
         }
         self._limits = PlanLimits(config.teacher.time_limit_s)
         self._lengths: dict[str, int | None] = {}  # by content: nothing of them was distilled

@@ -256,6 +256,11 @@ class TeacherConfig(Section):
     canonical: bool = Field(
         True, description="Among optimal plans choose the same one always, where that is cheap."
     )
+    noise: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0,
+        description="Share of a plan's actions that are replaced by random applicable ones, after "
+        "each of which the teacher plans anew; all of it is distilled.",
+    )
     distil: Literal["failures", "all"] = "failures"
 
 

@@ -15,9 +15,11 @@ import importlib
 from configs.schema import TeacherConfig
 from learner.errors import LearnerError
 from learner.fast_downward import FastDownwardPlanner, programs
+from learner.noisy_planner import NoisyPlanner, noisy_name
 from learner.planners import MimirPlanner, Planner
 from tasks.domains import Domain
 from tasks.pddl_domain import PddlDomain
+from tasks.simulators import make_simulator
 
 WORLD_TEACHERS = {
     "alfworld": "learner.alfworld_teacher",
@@ -29,11 +31,28 @@ WORLD_TEACHERS = {
 
 def planner_name(domain: str, config: TeacherConfig) -> str:
     """What statistics call the planner of a domain, without making it."""
-    return f"{domain}-teacher" if domain in WORLD_TEACHERS else config.planner
+    name = f"{domain}-teacher" if domain in WORLD_TEACHERS else config.planner
+    return noisy_name(name, config.noise) if config.noise else name
 
 
 def make_planner(domain: Domain, config: TeacherConfig) -> Planner:
-    """The planner of a domain. Raises LearnerError where there is none or it cannot be had."""
+    """The planner of a domain, with noise if it is wanted.
+
+    Raises LearnerError where there is none or it cannot be had, and TaskError where noise is
+    wanted and no simulator runs the domain.
+    """
+    planner = _planner(domain, config)
+    if not config.noise:
+        return planner
+    return NoisyPlanner(planner, domain, make_simulator(domain), config.noise)
+
+
+def make_reference_planner(domain: Domain, config: TeacherConfig) -> Planner:
+    """The planner whose plans SPL compares with: without noise. Raises LearnerError."""
+    return _planner(domain, config)
+
+
+def _planner(domain: Domain, config: TeacherConfig) -> Planner:
     if domain.name in WORLD_TEACHERS:
         module = importlib.import_module(WORLD_TEACHERS[domain.name])
         made: Planner = module.make_teacher(domain, config)

@@ -52,12 +52,18 @@ def teach(
     order = objects_in_order(simulator, naming, prompt)
     anew = rendering.config.observation == "prompt"
 
+    done: list[Action] = []
+
     def present_order(actions: Sequence[Action]) -> Sequence[str]:
         """The order in the text that the next action is chosen from."""
         if not anew:
             return order
-        if actions:
-            simulator.step(actions[-1])
+        if list(actions[: len(done)]) != done:  # a planner that took an action back
+            simulator.reset(task)
+            done.clear()
+        for action in actions[len(done) :]:
+            simulator.step(action)
+            done.append(action)
         return objects_in_order(simulator, naming, rendering.prompt(simulator, naming))
 
     outcome = planner.plan(task, limits, present_order)
