@@ -40,6 +40,19 @@ class Household:
     agent: str
     """Where the agent stands: at no receptacle."""
 
+    loose: tuple[str, ...] = ()
+    """Identifiers of what lies in no receptacle: it cannot be reached, but counts in names."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Identifier → the name in the game's text, of everything."""
+        return text_names([*self.placed, *self.loose])
+
+    @property
+    def placed(self) -> tuple[str, ...]:
+        """The identifiers of the receptacles and of what lies in them."""
+        return (*(r.identifier for r in self.receptacles), *(i.identifier for i in self.items))
+
 
 @dataclass(frozen=True, slots=True)
 class Goal:

@@ -7,6 +7,7 @@ the house are left out.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from tasks.alfworld.household import Goal, Household, Item, Receptacle, mangled, plain
 from tasks.alfworld.wheel import abilities, can_contain, goals
@@ -103,7 +104,7 @@ def _lines(texts: list[str]) -> str:
 def parse_problem(text: str) -> tuple[Household, Goal]:
     """The household and the goal of a game's problem, of a real game as well.
 
-    `TaskError` if the text is no such problem. Objects that lie in no receptacle are left out.
+    `TaskError` if the text is no such problem.
     """
     begin, end = text.find("(:init"), text.find("(:goal")
     atoms = [match.groups() for match in _ATOM.finditer(text, begin, end)]
@@ -126,7 +127,10 @@ def parse_problem(text: str) -> tuple[Household, Goal]:
         for word, a, b in atoms
         if word == "inReceptacle"
     )
-    return Household(receptacles, items, plain(str(agent[0]))), _goal_of(text[end:])
+    household = Household(receptacles, items, plain(str(agent[0])))
+    known = {plain(a) for word, a, _ in atoms if word.startswith("object")}
+    loose = tuple(sorted(known - set(household.placed)))
+    return replace(household, loose=loose), _goal_of(text[end:])
 
 
 def _goal_of(text: str) -> Goal:

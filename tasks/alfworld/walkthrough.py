@@ -1,16 +1,16 @@
 """A short solution of a game by one who sees everything: which commands win it.
 
 For each task type the way to win is known (go, open, take, treat, put); what is chosen is which
-objects and which receptacles. All choices are compared by their number of commands. Locations
-shared by two receptacles are not exploited, so that a solution may be one or two commands longer
-than the shortest **(ours)**.
+objects and which receptacles. All choices are compared by their number of commands; the first of
+the shortest is the solution **(ours)**. Where receptacles share a location, one is reached from the
+other without a step.
 """
 
 from __future__ import annotations
 
 import itertools
 
-from tasks.alfworld.household import Goal, Household, Receptacle, text_names
+from tasks.alfworld.household import Goal, Household, Receptacle
 from tasks.errors import TaskError
 
 TREATMENTS = {
@@ -23,8 +23,7 @@ TREATMENTS = {
 
 def walkthrough(household: Household, goal: Goal) -> tuple[str, ...]:
     """The commands of a short solution; `TaskError` if the household has none."""
-    things = [r.identifier for r in household.receptacles]
-    names = text_names([*things, *(item.identifier for item in household.items)])
+    names = household.names
     places = {receptacle.identifier: receptacle for receptacle in household.receptacles}
     wanted = [item for item in household.items if item.type == goal.wanted]
     found = [(names[item.identifier], places[item.receptacle]) for item in wanted]
@@ -74,8 +73,8 @@ class _Walk:
         return self
 
     def reach(self, place: Receptacle) -> _Walk:
-        if self._at != place.identifier:
-            self._at = place.identifier
+        if self._at != place.location:
+            self._at = place.location
             self.say(f"go to {self._names[place.identifier]}")
         return self
 
