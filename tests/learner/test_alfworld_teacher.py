@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from configs.schema import TeacherConfig
+from configs.schema import RenderingConfig, TeacherConfig
 from learner.alfworld_search import next_command, search_order
 from learner.alfworld_teacher import MOST_STEPS, SearchingTeacher, SeeingPlanner, make_teacher
 from learner.errors import LearnerError
 from learner.planners import PlanLimits
+from learner.traces import teach
 from tasks.alfworld.generate import TASK_TYPES
 from tasks.alfworld.knowledge import Knowledge
 from tasks.alfworld.simulator import AlfworldSimulator
 from tasks.domains import get_domain
+from tasks.rendering import Rendering
 from tasks.task import Task
 
 ARCHIVE = Path(__file__).parents[3] / "shared/alfworld/json_2.1.1-train-valid_seen.tar.xz"
@@ -94,6 +96,19 @@ def test_the_teacher_wins_nearly_all_real_games_within_the_step_limit() -> None:
         assert simulator.solved
     assert len(found) == 140
     assert sum(outcome.status == "solved" for outcome in found) >= 0.95 * 140
+
+
+def test_a_plan_becomes_a_trace() -> None:
+    domain = get_domain("alfworld")
+    rendering = Rendering([domain], RenderingConfig(observation="prompt"))
+    outcome, trace = teach(
+        draw(2), SearchingTeacher(), domain.make_simulator(), rendering, PlanLimits()
+    )
+    assert outcome.status == "solved", outcome
+    assert trace is not None
+    assert trace.teacher == "alfworld-teacher"
+    assert len(trace.actions) == len(trace.observations) == outcome.cost
+    assert trace.actions[0].startswith("go ")
 
 
 def test_the_same_task_gives_the_same_plan() -> None:
