@@ -13,6 +13,7 @@ Games are real ones where `$ALFWORLD_DATA` is set, else generated ones.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import statistics
@@ -55,8 +56,9 @@ class TextworldGame:
 
     def load(self, game: Path) -> None:
         """Load the `game.tw-pddl` at the path."""
+        data = json.loads(game.read_text(encoding="utf-8"))  # textworld would leave it open
         with _kept_environment():
-            self._env.load(str(game))
+            self._env.load(data)
 
     def reset(self) -> str:
         """Begin the loaded game."""
