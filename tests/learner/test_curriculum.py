@@ -22,12 +22,17 @@ def test_what_is_all_right_is_drawn_evenly() -> None:
     assert np.bincount(drawn).tolist() == pytest.approx([1000] * 4, abs=120)
 
 
-def test_a_third_of_the_draws_are_by_wrongness() -> None:
+def test_a_share_of_the_draws_is_by_wrongness() -> None:
     drawn = draw(np.array([0.0, 0.0, 0.25, 0.75]), 4000, named_generator(0, "draws"))
-    even = 4000 * (1 - HARD) / 4
-    hard = 4000 * HARD
+    hard = 4000 * HARD * 0.75**2
+    even = (4000 - hard) / 4
     expected = [even, even, even + hard / 4, even + hard * 3 / 4]
     assert np.bincount(drawn).tolist() == pytest.approx(expected, abs=120)
+
+
+def test_draws_are_even_while_all_is_wrong() -> None:
+    drawn = draw(np.array([1.0, 1.0, 0.9, 1.0]), 4000, named_generator(0, "draws"))
+    assert np.bincount(drawn).tolist() == pytest.approx([1000] * 4, abs=120)
 
 
 def test_decisions_are_single_where_each_has_a_prompt_of_its_own() -> None:
@@ -56,7 +61,8 @@ def test_the_curriculum_prefers_traces_that_were_answered_worst(traces: list[Tra
     curriculum.learn(blocks, [0.5 if number in wrong else 1.0 for number in blocks])
     drawn = [number for number in curriculum.draw(4000) if number in blocks]
     assert {*drawn} == {*blocks}  # what is right is not forgotten
-    expected = HARD + (1 - HARD) * 2 / len(blocks)
+    hard = HARD * (1 - 1 / len(blocks)) ** 2  # two of them half wrong
+    expected = hard + (1 - hard) * 2 / len(blocks)
     assert sum(number in wrong for number in drawn) / len(drawn) == pytest.approx(expected, abs=0.1)
 
 
