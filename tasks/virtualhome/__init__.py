@@ -1,0 +1,1 @@
+"""VirtualHome: household activities in a scene graph that evolves (arXiv:1806.07011)."""
