@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from tasks.alfworld.engine_actions import GameAction
 from tasks.alfworld.engine_facts import Facts, Plan, Row
-from tasks.alfworld.engine_grammar import Grammar, read_grammar, read_template
+from tasks.alfworld.engine_grammar import read_grammar, read_template
 from tasks.alfworld.engine_names import name_entities
 from tasks.alfworld.engine_pddl import read_game_domain, read_game_problem
 from tasks.alfworld.engine_text import Narrator
@@ -56,6 +56,7 @@ class GameEngine:
         """
         self._game = None
         self._playing = False
+        self._walkthrough = ()
         source = str(game) if isinstance(game, Path) else "game"
         data = _read_game(game, source)
         domain, grammar, problem = (
@@ -64,7 +65,10 @@ class GameEngine:
         walkthrough = data.get("walkthrough") or []
         if not isinstance(walkthrough, list) or not all(isinstance(x, str) for x in walkthrough):
             raise TaskError(f"{source}: its 'walkthrough' is not a list of commands.")
-        self._game = _Game(source, domain, read_grammar(grammar, f"{source} (grammar)"), problem)
+        try:
+            self._game = _Game(domain, grammar, problem)
+        except TaskError as error:
+            raise TaskError(f"{source}: {error}") from error
         self._walkthrough = tuple(walkthrough)
 
     def reset(self) -> str:
@@ -150,9 +154,10 @@ class GameEngine:
 class _Game:
     """A game as it was loaded, with the facts of the present episode."""
 
-    def __init__(self, source: str, domain_text: str, grammar: Grammar, problem_text: str) -> None:
-        domain = read_game_domain(domain_text, f"{source} (pddl_domain)")
-        problem = read_game_problem(problem_text, f"{source} (pddl_problem)", domain)
+    def __init__(self, domain_text: str, grammar_text: str, problem_text: str) -> None:
+        domain = read_game_domain(domain_text, "pddl_domain")
+        grammar = read_grammar(grammar_text, "grammar")
+        problem = read_game_problem(problem_text, "pddl_problem", domain)
         self.facts = Facts(domain, problem.objects, problem.initial)
         self.entities = name_entities(problem.initial, problem.objects)
         self.names = {identifier: x.name.strip() for identifier, x in self.entities.items()}
@@ -160,7 +165,7 @@ class _Game:
         self.actions: list[GameAction] = []
         for schema in domain.schemas:
             if schema.name not in grammar.actions:
-                raise TaskError(f"{source}: its grammar has no action '{schema.name}'.")
+                raise TaskError(f"the game's grammar has no action '{schema.name}'")
             command, answer = grammar.actions[schema.name]
             constant = not self.narrator.reads(command) & self.facts.fluents
             self.actions.append(GameAction(schema, self.facts, command, answer, constant))
