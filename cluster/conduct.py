@@ -24,7 +24,8 @@ def check_stream(config: RunConfig) -> None:
 
     Raises TaskError: an unknown domain, a PDDL file that does not parse, an impossible size, too
     few tasks for the probes, a domain that no simulator can run. LearnerError: the teacher's
-    planner is not installed.
+    planner is not installed. A stream of distinct tasks is drawn to its end, so that none runs
+    dry in the middle.
     """
     from learner.teachers import check_teacher
     from tasks.domains import get_domain
@@ -32,7 +33,9 @@ def check_stream(config: RunConfig) -> None:
     from tasks.stream import TaskStream
 
     check_teacher(config.teacher)
-    TaskStream(config.stream, config.seed)
+    stream = TaskStream(config.stream, config.seed)
+    if config.stream.distinct:
+        _ = stream[len(stream) - 1]
     for name in {share.name for phase in config.stream.phases for share in phase.domains}:
         make_simulator(get_domain(name), config.stream.simulator)
 

@@ -195,6 +195,40 @@ def tasks_list(as_json: Json = False) -> None:
         print_domains(rows, Console())
 
 
+@tasks_app.command("stream")
+def tasks_stream(
+    config: Annotated[str, typer.Argument(help="A YAML file, or a name in configs/.")],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="section.key=value; may be given several times."),
+    ] = None,
+    head: Annotated[int, typer.Option(min=1, help="How many tasks to show.")] = 20,
+    count_distinct: Annotated[
+        bool, typer.Option("--count-distinct", help="Draw all of it and count what differs.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the tasks of a configuration's stream in their order, without running it."""
+    from cluster import stream_list
+    from cluster.settings import load_settings
+    from tasks.stream import TaskStream
+
+    settings = load_settings(config, assignments or (), os.environ).config
+    stream = TaskStream(settings.stream, settings.seed)
+    if count_distinct:
+        counts = stream_list.distinct_counts(stream)
+        if as_json:
+            _print_json(counts)
+        else:
+            stream_list.print_counts(counts, Console())
+        return
+    rows = stream_list.first_tasks(stream, head)
+    if as_json:
+        _print_json(stream_list.rows_for_json(rows))
+    else:
+        stream_list.print_stream(rows, stream, Console())
+
+
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark; `nesypr bench list` names them.")],

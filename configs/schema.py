@@ -32,7 +32,21 @@ class DomainShare(Section):
         default_factory=dict,
         description="Ranges (least, most) of the generator's parameters, e.g. {blocks: [2, 4]}.",
     )
+    drift_to: dict[str, tuple[int, int]] = Field(
+        default_factory=dict,
+        description="Ranges at the phase's end, to which those of `size` move step by step.",
+    )
     weight: Annotated[float, Field(gt=0.0)] = 1.0
+
+    @model_validator(mode="after")
+    def _drifts_from_somewhere(self) -> DomainShare:
+        unknown = sorted(set(self.drift_to) - set(self.size))
+        if unknown:
+            raise ValueError(
+                f"drift_to moves {', '.join(unknown)} of domain '{self.name}', but size does not "
+                "say from where: give both"
+            )
+        return self
 
 
 class PhaseConfig(Section):
@@ -41,12 +55,23 @@ class PhaseConfig(Section):
     name: str
     tasks: Positive
     domains: Annotated[tuple[DomainShare, ...], Field(min_length=1)]
+    mixing: Literal["random", "turns"] = Field(
+        "random", description="The next task's domain: drawn by weight, or in turn by weight."
+    )
 
 
 class StreamConfig(Section):
     """The continual stream of tasks and the held-out probe of each phase."""
 
     phases: Annotated[tuple[PhaseConfig, ...], Field(min_length=1)]
+    repeat: Positive = Field(
+        1, description="How often the phases come, one after the other, each with its own probe."
+    )
+    distinct: bool = Field(
+        False,
+        description="No task comes twice in the stream, not under other names either; where a "
+        "domain has no more, the phase's others take its place.",
+    )
     probe_tasks: Positive = Field(
         32,
         description="Held-out tasks a phase, by weight (from its other domains once one runs out): "
