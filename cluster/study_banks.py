@@ -38,7 +38,7 @@ from shared_memory.connection import connect
 from shared_memory.replica import BankReplica
 from shared_memory.server import EmbeddedServer
 from tasks.errors import TaskError
-from tasks.metrics import Attempt, Estimate, exe, share
+from tasks.metrics import Attempt, Estimate, exe, forgotten, recovered, share
 from tasks.rendering import Rendering
 from tasks.simulators import make_simulator
 from tasks.stream import TaskStream
@@ -169,28 +169,6 @@ def study_banks(
         seed=config.seed,
         config=config.model_dump(mode="json"),
     )
-
-
-def forgotten(attempts: Sequence[Mapping[str, bool]]) -> Estimate | None:
-    """FR: of the tasks that an attempt solved, the share that a later one failed.
-
-    An attempt tells of each task (by its digest) whether it was solved.
-    """
-    return _turned(attempts, True)
-
-
-def recovered(attempts: Sequence[Mapping[str, bool]]) -> Estimate | None:
-    """RR: of the tasks that an attempt failed, the share that a later one solved."""
-    return _turned(attempts, False)
-
-
-def _turned(attempts: Sequence[Mapping[str, bool]], before: bool) -> Estimate | None:
-    were = {digest for past in attempts[:-1] for digest, solved in past.items() if solved == before}
-    turned = 0
-    for digest in were:
-        history = [past[digest] for past in attempts]
-        turned += (not before) in history[history.index(before) :]
-    return share(turned, len(were))
 
 
 class _World:

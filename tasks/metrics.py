@@ -1,15 +1,15 @@
-"""How well tasks were solved: CSR, CGC, Exe and SPL, each with its 95 % interval.
+"""How well tasks were solved: CSR, CGC, Exe, SPL, FR and RR, each with its 95 % interval.
 
-Pure functions over finished episodes. Intervals: Wilson's for shares of tasks (CSR), the normal
-approximation for means over tasks (CGC, SPL), and that of a ratio estimator over episodes for Exe
-(actions of one episode are not independent). No resampling, so that the same episodes always give
-the same figures.
+Pure functions over finished episodes. Intervals: Wilson's for shares of tasks (CSR, FR, RR), the
+normal approximation for means over tasks (CGC, SPL), and that of a ratio estimator over episodes
+for Exe (actions of one episode are not independent). No resampling, so that the same episodes
+always give the same figures.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 Z_95 = 1.959963984540054
@@ -108,6 +108,29 @@ def spl(attempts: Sequence[Attempt]) -> Estimate | None:
             longest = max(attempt.plan_length, attempt.emitted)
             values.append(attempt.plan_length / longest if longest else 1.0)
     return mean(values)
+
+
+def forgotten(attempts: Sequence[Mapping[str, bool]]) -> Estimate | None:
+    """FR: of the tasks that an attempt solved, the share that a later one failed.
+
+    An attempt tells of each task (by its digest) whether it was solved; all attempts tell of the
+    same tasks. None where nothing was solved before the last attempt. A task counts once.
+    """
+    return _turned(attempts, True)
+
+
+def recovered(attempts: Sequence[Mapping[str, bool]]) -> Estimate | None:
+    """RR: of the tasks that an attempt failed, the share that a later one solved."""
+    return _turned(attempts, False)
+
+
+def _turned(attempts: Sequence[Mapping[str, bool]], before: bool) -> Estimate | None:
+    were = {digest for past in attempts[:-1] for digest, solved in past.items() if solved == before}
+    turned = 0
+    for digest in were:
+        history = [past[digest] for past in attempts]
+        turned += (not before) in history[history.index(before) :]
+    return share(turned, len(were))
 
 
 def _around(value: float, error: float, count: int) -> Estimate:

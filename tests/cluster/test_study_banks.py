@@ -14,8 +14,6 @@ from cluster.study_banks import (
     ARMS,
     ATTEMPTS,
     find_model,
-    forgotten,
-    recovered,
     run_study,
     study_banks,
     table,
@@ -33,6 +31,7 @@ from learner.joint_distillation import MODEL_FILE
 from model.procedure_lm import ProcedureLM
 from model.saving import to_bytes
 from tasks.domains import get_domain
+from tasks.metrics import forgotten, recovered
 from tasks.rendering import Rendering
 
 SHARES = (
