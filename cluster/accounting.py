@@ -60,6 +60,7 @@ class SharedBooks:
     entries: int
     read_back: bool  # whether the entries were read back, and not only counted
     problems: tuple[str, ...]  # of reading the banks back
+    imported: int = 0  # entries that came from a bank's file
 
     @classmethod
     def of(
@@ -73,6 +74,7 @@ class SharedBooks:
             admitted=sum(bank.admitted for bank in statistics.banks),
             duplicates=sum(bank.duplicates for bank in statistics.banks),
             retired=sum(bank.retired for bank in statistics.banks),
+            imported=sum(bank.imported for bank in statistics.banks),
             requested=sum(domain.requested for domain in statistics.domains),
             traced=sum(domain.traces for domain in statistics.domains),
             entries=sum(bank.entries for bank in statistics.banks),
@@ -121,10 +123,10 @@ def close(driver: DriverBooks, shared: SharedBooks | None, finished: bool = Fals
                 f"{shared.duplicates} duplicates",
             ),
             (
-                shared.admitted - shared.retired,
+                shared.admitted + shared.imported - shared.retired,
                 shared.entries,
-                f"{shared.admitted} procedures admitted - {shared.retired} retired, but the banks "
-                f"hold {shared.entries} entries",
+                f"{shared.admitted} procedures admitted + {shared.imported} imported - "
+                f"{shared.retired} retired, but the banks hold {shared.entries} entries",
             ),
         )
         if found != expected

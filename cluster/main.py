@@ -7,16 +7,19 @@ Heavy libraries are imported inside the commands, so that `nesypr --version` ans
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from cluster.bank_commands import bank_app
+from cluster.command_line import Json
+from cluster.command_line import print_json as _print_json
+from cluster.command_line import run_path as _run_path
 from cluster.output import READER_GONE, run_console, silence
 from configs.errors import NesyprError
 
@@ -29,8 +32,8 @@ app = typer.Typer(
 )
 tasks_app = typer.Typer(no_args_is_help=True, help="What there is to solve.")
 app.add_typer(tasks_app, name="tasks")
+app.add_typer(bank_app, name="bank")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its folder.")]
 
 INTERRUPTED = 130
@@ -325,18 +328,6 @@ def doctor(as_json: Json = False) -> int:
         console.print(verdict_table(checks))
         console.print(f"{len(broken)} broken" if broken else "all is well", highlight=False)
     return 1 if broken else 0
-
-
-def _run_path(run: str) -> Path:
-    """The folder that a RUN on the command line means: a folder, or a name in the runs folder."""
-    given = Path(run)
-    if given.is_dir() or given.name != run:
-        return given
-    return Path(os.environ.get("NESYPR__FOLDER", "runs")) / run
-
-
-def _print_json(values: Any) -> None:
-    typer.echo(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ class Processes:
             self._undo.append(self.server.stop)
             self.server.start()
             url = self.server.url
+            folder.write(folder.server_address, url)
         self.client = connect(memory, url)
         self._undo.append(self.client.close)
         self.outcomes = OutcomeLog(self.client, run, domains)

@@ -80,6 +80,11 @@ class RunFolder:
         """The embedded server's data (append-only file)."""
         return self.path / "shared_memory"
 
+    @property
+    def server_address(self) -> Path:
+        """The embedded server's address, of the run's last start."""
+        return self.shared_memory / "address"
+
     @classmethod
     def create(cls, root: Path, name: str, numbered: bool) -> RunFolder:
         """Make and hold a new folder `root/name`.

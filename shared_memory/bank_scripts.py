@@ -15,10 +15,22 @@ from __future__ import annotations
 from shared_memory.connection import AtomicScript
 
 _COMMON = """
-local TOTALS = {'submitted', 'admitted', 'duplicates', 'retired', 'retired_submissions', 'bytes'}
+local TOTALS = {'submitted', 'admitted', 'duplicates', 'retired', 'retired_submissions', 'bytes',
+  'imported', 'imported_submissions'}
 local SIGNS = {'success', 'failure'}
 local function new_totals()
-  return {submitted=0, admitted=0, duplicates=0, retired=0, retired_submissions=0, bytes=0}
+  local totals = {}
+  for _, name in ipairs(TOTALS) do totals[name] = 0 end
+  return totals
+end
+local function other_width(counters, width, epoch)
+  local known = redis.call('HGET', counters, 'width')
+  if not known then
+    redis.call('HSET', counters, 'width', width, 'epoch', epoch)
+  elseif tonumber(known) ~= width and width > 0 then
+    if tonumber(known) ~= 0 then return tonumber(known) end
+    redis.call('HSET', counters, 'width', width)
+  end
 end
 local function write_totals(counters, sign, totals)
   for _, name in ipairs(TOTALS) do
@@ -36,6 +48,24 @@ local function write_log(counters, log, longest, width, added, touched, gone, tr
 end
 local function tried_row(sign, number, times, refused, action)
   return struct.pack('>BI8I4I4I2', sign - 1, number, times, refused, #action) .. action
+end
+local function keep_procedure(counters, sign, keys, codes, version, fresh, total, added, touched)
+  local held = redis.call('HGET', keys[4], codes)
+  if held then
+    local number, entries, last = struct.unpack('>I8I4I4', held)
+    if version > last then
+      last = version
+      touched[#touched + 1] = struct.pack('>BI8I4', sign - 1, number, last)
+    end
+    if fresh then entries = entries + 1 end
+    redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', number, entries, last))
+    return number
+  end
+  local number = redis.call('HINCRBY', counters, 'procedure', 1)
+  redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', number, 1, version))
+  total.bytes = total.bytes + #codes
+  added[#added + 1] = struct.pack('>BI8I4', sign - 1, number, version) .. codes
+  return number
 end
 local function retire(sign, keys, digest, width, totals, gone, tried)
   local counts = redis.call('HGET', keys[1], digest)
@@ -72,19 +102,8 @@ local banks = {{unpack(KEYS, 7, 10)}, {unpack(KEYS, 11, 14)}}
 local at = 0
 local function take() at = at + 1; return ARGV[at] end
 local width, most, longest = tonumber(take()), tonumber(take()), take()
-local known = redis.call('HGET', counters, 'width')
-if not known then
-  redis.call('HSET', counters, 'width', width, 'epoch', take())
-else
-  take()
-  if tonumber(known) ~= width and width > 0 then
-    if tonumber(known) == 0 then
-      redis.call('HSET', counters, 'width', width)
-    else
-      return {'width', tonumber(known)}
-    end
-  end
-end
+local other = other_width(counters, width, take())
+if other then return {'width', other} end
 local totals = {new_totals(), new_totals()}
 local added, touched, gone, tried = {}, {}, {}, {}
 local finished, doubled, asked, succeeded = 0, 0, 0, 0
@@ -126,22 +145,8 @@ for _ = 1, tonumber(take()) do
         total.bytes = total.bytes + #record
       end
       if raised or not index then
-        local held = redis.call('HGET', keys[4], codes)
-        if held then
-          local number, entries, last = struct.unpack('>I8I4I4', held)
-          index = number
-          if version > last then
-            last = version
-            touched[#touched + 1] = struct.pack('>BI8I4', sign - 1, index, last)
-          end
-          if not counts then entries = entries + 1 end
-          redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', index, entries, last))
-        else
-          index = redis.call('HINCRBY', counters, 'procedure', 1)
-          redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', index, 1, version))
-          total.bytes = total.bytes + #codes
-          added[#added + 1] = struct.pack('>BI8I4', sign - 1, index, version) .. codes
-        end
+        index = keep_procedure(
+          counters, sign, keys, codes, version, not counts, total, added, touched)
       end
       redis.call('HSET', keys[1], digest,
         struct.pack('>I4I4I8I4', times, newest, index, refused) .. action)
@@ -207,3 +212,55 @@ return #old
 )
 """KEYS: counters log, then counts records ages procedures of one bank. ARGV: sign 1|2, the
 version below which entries go, most entries in this step, longest log."""
+
+RESTORE = AtomicScript(
+    _COMMON
+    + """
+local counters, log = KEYS[1], KEYS[2]
+local keys = {unpack(KEYS, 3, 6)}
+local at = 0
+local function take() at = at + 1; return ARGV[at] end
+local width, longest, epoch, sign = tonumber(take()), take(), take(), tonumber(take())
+local guard, batch = take(), tonumber(take())
+local other = other_width(counters, width, epoch)
+if other then return {'width', other} end
+if tonumber(redis.call('HGET', counters, guard) or -1) >= batch then return {'ok', 0, 0} end
+local total, added, touched, tried = new_totals(), {}, {}, {}
+local fresh, merged = 0, 0
+for _ = 1, tonumber(take()) do
+  local digest, codes, record = take(), take(), take()
+  local times, refused = tonumber(take()), tonumber(take())
+  local version, action = tonumber(take()), take()
+  local counts = redis.call('HGET', keys[1], digest)
+  total.imported_submissions = total.imported_submissions + times
+  if counts then
+    merged = merged + 1
+    local before, last = struct.unpack('>I4I4', counts)
+    times, version = before + times, math.max(version, last)
+    if #counts > 8 then
+      local _, _, _, no = struct.unpack('>I4I4I8I4', counts)
+      refused = refused + no
+    end
+  else
+    fresh = fresh + 1
+    redis.call('HSET', keys[2], digest, record)
+    total.bytes = total.bytes + #record
+  end
+  redis.call('ZADD', keys[3], version, digest)
+  local number = keep_procedure(
+    counters, sign, keys, codes, version, not counts, total, added, touched)
+  redis.call('HSET', keys[1], digest,
+    struct.pack('>I4I4I8I4', times, version, number, refused) .. action)
+  tried[#tried + 1] = tried_row(sign, number, times, refused, action)
+end
+total.imported = fresh
+redis.call('HSET', counters, guard, batch)
+write_totals(counters, sign, total)
+write_log(counters, log, longest, width, added, touched, {}, tried)
+return {'ok', fresh, merged}
+"""
+)
+"""KEYS: counters log, then counts records ages procedures of one bank. ARGV: width of codes in
+bytes, longest log, epoch, sign 1|2, the guard's name and this batch's number (a batch that was
+taken in before changes nothing), then the entries (digest, codes, record with its codes, times,
+refused, version, action)."""

@@ -18,8 +18,8 @@ from shared_memory.records import SIGNS, BankEntry, Sign
 
 @dataclass(frozen=True, slots=True)
 class SignStatistics:
-    """One bank (a domain's M+ or M-). submitted = admitted + duplicates; entries = admitted -
-    retired."""
+    """One bank (a domain's M+ or M-). submitted = admitted + duplicates; entries = admitted +
+    imported - retired."""
 
     domain: str
     sign: Sign
@@ -30,6 +30,7 @@ class SignStatistics:
     duplicates: int
     retired: int
     bytes: int  # of records and procedures, without the server's own overhead
+    imported: int = 0  # entries that came from a file, without an episode of this run
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class BankStatistics:
             duplicates=sum(bank.duplicates for bank in banks),
             retired=sum(bank.retired for bank in banks),
             bytes=sum(bank.bytes for bank in banks),
+            imported=sum(bank.imported for bank in banks),
         )
 
     @property
@@ -125,8 +127,32 @@ def held_entries(
         counts = call(client, "HGET", keys.counts, digest)
         if counts is None:
             raise SharedMemoryError(f"{sign} entry {digest.hex()} of {domain!r} has no counts")
-        times, version = unpacked(">II", counts[:8], digest)
-        yield digest, HeldEntry(stored_entry(record, width), times, version)
+        found = read_counts(counts, digest)
+        yield digest, HeldEntry(stored_entry(record, width), found.times, found.version)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryCounts:
+    """An entry's counts as the bank keeps them. Entries from before the bank kept actions have
+    neither number, refusals nor action."""
+
+    times: int
+    version: int
+    number: int | None  # its procedure's
+    refused: int
+    action: str | None
+
+
+def read_counts(value: bytes, digest: bytes) -> EntryCounts:
+    """The counts that a bank keeps under an entry's digest; raises SharedMemoryError."""
+    if len(value) == 8:
+        times, version = unpacked(">II", value, digest)
+        return EntryCounts(times, version, None, 0, None)
+    times, version, number, refused = unpacked(">IIQI", value[:20], digest)
+    try:
+        return EntryCounts(times, version, number, refused, value[20:].decode())
+    except UnicodeDecodeError as error:
+        raise SharedMemoryError(f"entry {digest.hex()} has damaged counts: {error}") from error
 
 
 def _sign_statistics(
@@ -142,6 +168,7 @@ def _sign_statistics(
         duplicates=counters[f"{sign}:duplicates"],
         retired=counters[f"{sign}:retired"],
         bytes=counters[f"{sign}:bytes"],
+        imported=counters[f"{sign}:imported"],
     )
 
 

@@ -16,6 +16,7 @@ import redis
 from shared_memory.bank_statistics import (
     BankStatistics,
     SignStatistics,
+    read_counts,
     read_statistics,
     stored_entry,
     totals,
@@ -89,11 +90,11 @@ class _BankReading:
     def _read_counts(self) -> Iterator[str]:
         for digest, value in members(self._client, self._keys.counts):
             try:
-                times, version = unpacked(">II", value[:8], digest)
+                counts = read_counts(value, digest)
             except SharedMemoryError as error:
                 yield str(error)
                 continue
-            self._counts[digest] = (times, version)
+            self._counts[digest] = (counts.times, counts.version)
 
     def _read_records(self) -> Iterator[str]:
         width = self._totals["width"]
@@ -142,13 +143,18 @@ class _BankReading:
         bank = self._bank
         submissions = sum(times for times, _ in self._counts.values())
         submissions += self._totals[f"{bank.sign}:retired_submissions"]
+        given = bank.submitted + self._totals[f"{bank.sign}:imported_submissions"]
         for what, found, expected in (
             ("entries with counts", len(self._counts), bank.entries),
             ("entries with records", self._records, bank.entries),
             ("entries filed by version", self._filed(), bank.entries),
-            ("admitted - retired", bank.admitted - bank.retired, bank.entries),
+            (
+                "admitted + imported - retired",
+                bank.admitted + bank.imported - bank.retired,
+                bank.entries,
+            ),
             ("admitted + duplicates", bank.admitted + bank.duplicates, bank.submitted),
-            ("submissions of all entries, retired too,", submissions, bank.submitted),
+            ("submissions of all entries, retired too,", submissions, given),
             ("bytes", self._bytes, bank.bytes),
         ):
             if found != expected:

@@ -1,0 +1,108 @@
+"""Where the banks of a `nesypr bank` command are: a run's folder, or a server's address.
+
+A run that goes on has a server, whose address is in its folder; a run that ended left its server's
+files there, and a server is started on them for as long as the command takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+import redis
+
+from cluster import checkpoint
+from cluster.run_folder import RunFolder, RunFolderError
+from cluster.settings import load_settings
+from configs.errors import ConfigurationError
+from configs.schema import SharedMemoryConfig
+from shared_memory.bank import Bank
+from shared_memory.connection import call, connect, redacted
+from shared_memory.keys import PREFIX
+from shared_memory.server import EmbeddedServer
+
+_SCAN = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class BankPlace:
+    """Banks that can be read and written now."""
+
+    client: redis.Redis
+    run: str  # the run's name in shared memory
+    bank: Bank
+    words: str  # where that is, for a person
+
+
+@contextmanager
+def opened(place: str, folder: Path, run: str | None = None) -> Iterator[BankPlace]:
+    """The banks at a server's URL, or of the run in `folder` (what `place` means, where it is no
+    URL). `run` chooses among the runs of a server.
+
+    Raises NesyprError with a sentence: no such run, no server there, several runs and no choice.
+    """
+    if "://" in place:
+        with closing(connect(SharedMemoryConfig(), place)) as client:
+            chosen = run or _only_run(client, place)
+            bank = Bank(client, chosen, SharedMemoryConfig().bank)
+            yield BankPlace(client, chosen, bank, f"run {chosen} at {redacted(place)}")
+        return
+    if run is not None:
+        raise ConfigurationError("--run chooses among the runs of a server: give its URL with it")
+    kept = RunFolder.look(folder)
+    state, _ = checkpoint.read(kept)
+    memory = load_settings(str(kept.config_file)).config.shared_memory
+    with _server(kept, memory) as url, closing(connect(memory, url)) as client:
+        bank = Bank(client, state.run, memory.bank)
+        yield BankPlace(client, state.run, bank, f"run {state.run} in {kept.path}")
+
+
+@contextmanager
+def _server(folder: RunFolder, memory: SharedMemoryConfig) -> Iterator[str]:
+    """The address of the server that a run's banks are on, started where it is not up."""
+    if memory.url is not None:
+        yield memory.url
+        return
+    if folder.state() == "running":
+        try:
+            yield folder.server_address.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise RunFolderError(
+                f"the run in {folder.path} is starting, and its server is not up yet: try again "
+                "in a moment"
+            ) from None
+        return
+    if not (folder.shared_memory / "appendonlydir").is_dir():
+        raise RunFolderError(
+            f"{folder.shared_memory} has no server's files: the run never had banks, or they "
+            "were moved away"
+        )
+    with EmbeddedServer(folder.shared_memory, fsync=memory.fsync) as server:
+        yield server.url
+
+
+def _only_run(client: redis.Redis, url: str) -> str:
+    """The one run whose banks a server has."""
+    ending = "}:domains"
+    pattern, found, cursor = f"{PREFIX}:{{*{ending}", set[str](), b"0"
+    while True:
+        cursor, keys = call(client, "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN)
+        for key in keys:
+            name = key.decode()[len(PREFIX) + 2 : -len(ending)]
+            if "/" not in name:
+                found.add(unquote(name))
+        if int(cursor) == 0:
+            break
+    if len(found) == 1:
+        return found.pop()
+    if not found:
+        raise ConfigurationError(
+            f"the server at {redacted(url)} has no run's banks: --run names one that is to be"
+        )
+    raise ConfigurationError(
+        f"the server at {redacted(url)} has the banks of several runs: choose one with --run: "
+        + ", ".join(sorted(found))
+    )
