@@ -10,10 +10,8 @@ sees no more can learn it **(ours)**.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from tasks.alfworld.knowledge import Knowledge
-from tasks.alfworld.places import places, rooms_with
+from tasks.alfworld.searching import search_order
 from tasks.alfworld.vocabulary import TOOLS
 from tasks.alfworld.wheel import can_contain, openable_types
 
@@ -44,37 +42,9 @@ def next_command(knowledge: Knowledge) -> str | None:
     return _put(knowledge, _target(knowledge))
 
 
-def search_order(knowledge: Knowledge, kind: str) -> list[str]:
-    """The receptacles not looked into yet, in the order in which to look for a type of object."""
-    unknown = [name for name, look in knowledge.looks.items() if look in ("unseen", "closed")]
-    ranks = _ranks(kind)
-    return sorted(
-        unknown, key=lambda name: (ranks.get(name.split()[0], _LAST), _number(name), name)
-    )
-
-
-_LAST = (1.0, 0.0)
-
-
-@lru_cache(maxsize=256)
-def _ranks(kind: str) -> dict[str, tuple[float, float]]:
-    """Receptacle type → its rank in a search for a type of object; the least is the first."""
-    table = places()
-    names = {name.lower(): name for _, name, _ in table.held}
-    known = names.get(kind, kind)
-    rooms = rooms_with(known)
-    ranks: dict[str, tuple[float, float]] = {}
-    for place in {place for _, place in table.receptacles}:
-        held = sum(table.held.get((room, known, place), 0) for room in rooms)
-        count = sum(table.receptacles.get((room, place), 0) for room in rooms)
-        steps = 2 if place in openable_types() else 1
-        fits = known in can_contain().get(place, ())
-        ranks[place.lower()] = (-held / count / steps if count else 0.0, float(not fits))
-    return ranks
-
-
 def _search(knowledge: Knowledge, kind: str) -> str | None:
-    order = search_order(knowledge, kind)
+    unknown = [name for name, look in knowledge.looks.items() if look in ("unseen", "closed")]
+    order = search_order(unknown, kind)
     return _look_into(knowledge, order[0]) if order else None
 
 

@@ -3,9 +3,9 @@
     game = draw_game(random.Random(0), sizes())     # what a game.tw-pddl holds
 
 A room is one of ALFRED's floor plans or a part of it, the goal is one that real games have, and
-things lie where they usually do (`tasks.alfworld.places`). A game can always be won: its solution
-is its "walkthrough". The wanted object never lies at its goal at the start. What the agent sees of
-two games differs where their texts differ, so that games can be told apart by their problem.
+things lie where they usually do (`tasks.alfworld.places`); the wanted object never lies at its goal
+at the start. A game can always be won: its solution is its "walkthrough", and one who must search
+wins it within 50 steps, too. Equal households and goals give equal problems.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tasks.alfworld.household import Goal, Household, Item, Receptacle
 from tasks.alfworld.layout import layouts, location, position
 from tasks.alfworld.places import places
 from tasks.alfworld.problem import IMMOVABLE, problem_text
+from tasks.alfworld.searching import looking_steps
 from tasks.alfworld.walkthrough import TREATMENTS, walkthrough
 from tasks.alfworld.wheel import can_contain, goals, grammar, pddl_domain
 from tasks.errors import TaskError
@@ -43,6 +44,13 @@ PARAMETERS = (
     *(Parameter(name, 0, (1, 1), f"weight of the task type {name}") for name in TASK_TYPES),
 )
 """The sizes of generated games."""
+
+LONGEST_SEARCH = 40
+"""Steps that looking for what a goal needs may take (`tasks.alfworld.searching`).
+
+With those to take, treat and put it, ALFWorld's limit of 50 steps is kept. Households of up to 20
+receptacles always comply.
+"""
 
 _MOST_DRAWS = 200
 
@@ -76,7 +84,7 @@ def draw_game(rng: random.Random, size: Mapping[str, int]) -> dict[str, object]:
     for _ in range(_MOST_DRAWS):
         choice = _choose(rng, task_type)
         household = _furnish(rng, choice, size) if choice else None
-        if choice and household:
+        if choice and household and looking_steps(household, choice.goal) <= LONGEST_SEARCH:
             phrase = str(rng.choice(goals()[task_type]["templates"]))
             goal = choice.goal
             words = {"obj": goal.wanted, "recep": goal.target, "toggle": goal.target}

@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from configs.schema import RenderingConfig, TeacherConfig
-from learner.alfworld_search import next_command, search_order
+from learner.alfworld_search import next_command
 from learner.alfworld_teacher import MOST_STEPS, SearchingTeacher, SeeingPlanner, make_teacher
 from learner.errors import LearnerError
 from learner.planners import PlanLimits
 from learner.traces import teach
 from tasks.alfworld.generate import TASK_TYPES
 from tasks.alfworld.knowledge import Knowledge
+from tasks.alfworld.searching import search_order
 from tasks.alfworld.simulator import AlfworldSimulator
 from tasks.domains import get_domain
 from tasks.rendering import Rendering
@@ -74,6 +75,7 @@ def test_the_teacher_wins_each_generated_game(task_type: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_teacher_wins_a_thousand_generated_games() -> None:
     for seed in range(1000):
         check(draw(seed, receptacles=3 + seed % 50, wanted=1 + seed % 3, distractors=seed % 25))
@@ -85,6 +87,7 @@ def test_the_teacher_wins_real_games_of_the_train_split() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_teacher_wins_nearly_all_real_games_within_the_step_limit() -> None:
     teacher, planner, simulator = SearchingTeacher(), SeeingPlanner(), AlfworldSimulator()
     found = []
@@ -121,10 +124,11 @@ def test_the_same_task_gives_the_same_plan() -> None:
 
 def test_the_search_begins_where_such_things_are_and_goes_by_number() -> None:
     knowledge = Knowledge(ROOM.format(task="put a cool tomato in microwave"))
-    order = search_order(knowledge, "tomato")
+    order = search_order(knowledge.looks, "tomato")
     assert set(order[:3]) == {"fridge 1", "countertop 1", "diningtable 1"}
     assert order.index("cabinet 1") < order.index("cabinet 2")
     assert order.index("microwave 1") < order.index("cabinet 1")
+    assert next_command(knowledge) == f"go to {order[0]}"
 
 
 def test_the_next_command_follows_from_what_was_told() -> None:

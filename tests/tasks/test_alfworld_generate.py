@@ -104,6 +104,7 @@ def test_parameters_have_values_by_default() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_walkthrough_wins_a_thousand_generated_games() -> None:
     engine = GameEngine()
     for seed in range(1000):
