@@ -30,6 +30,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "tokens/s of a distillation step against a training step of the bare backbone",
         "cluster.bench_distil:bench_distil",
     ),
+    "simulators": (
+        "steps/s and resets/s of our simulators against those that the domains come with",
+        "cluster.bench_simulators:bench_simulators",
+    ),
 }
 
 
@@ -59,9 +63,24 @@ def bench_table(name: str, result: dict[str, Any]) -> Table:
     for key, value in result.items():
         if isinstance(value, float):
             words = f"{value:.4g}"
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            words = "\n".join(_line(row) for row in value)
+        elif isinstance(value, dict):
+            words = "\n".join(f"{one}: {what}" for one, what in value.items())
         elif isinstance(value, list):
             words = ", ".join(f"{one:.4g}" if isinstance(one, float) else str(one) for one in value)
         else:
             words = str(value)
         table.add_row(key.replace("_", " "), words)
     return table
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A row of a result in one line: its words, then its numbers with their names."""
+    words = [value for value in row.values() if isinstance(value, str)]
+    numbers = [
+        f"{name.replace('_', ' ')} {value:.4g}"
+        for name, value in row.items()
+        if isinstance(value, int | float)
+    ]
+    return ", ".join([*words, *numbers])

@@ -109,7 +109,7 @@ class PddlGymSimulator:
         self._loaded()
         state = self._env.get_state()
         if self._instantiates:
-            with contextlib.nullcontext() if self._instantiated else _own_temporary_folder():
+            with contextlib.nullcontext() if self._instantiated else own_temporary_folder():
                 literals = self._env.action_space.all_ground_literals(state)
             self._instantiated = True
             return tuple(sorted(_words(literal) for literal in literals))
@@ -210,7 +210,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_temporary_folder() -> Iterator[None]:
+def own_temporary_folder() -> Iterator[None]:
     """PDDLGym leaves its temporary files behind and unclosed: give it a folder that goes away."""
     before = pddlgym_spaces.TMP_PDDL_DIR
     with (

@@ -48,7 +48,9 @@ class Rendering:
         ordered: set[str] = set()
         for domain in domains:
             for pool in domain.naming_rules.pools:
-                self._words[pool.name] = pool.names(config.objects_per_type, self._taken)
+                words = pool.names(config.objects_per_type, self._taken)
+                others = self._words.get(pool.name, ())  # of a domain whose pool has this name
+                self._words[pool.name] = tuple(dict.fromkeys((*others, *words)))
                 if pool.ordered and not config.static_atoms:
                     ordered.add(pool.name)
         self._ordered = frozenset(ordered)

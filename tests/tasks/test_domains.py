@@ -89,9 +89,9 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 
 def test_the_catalogue_of_everything_is_fast() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     rows = {row.domain: row for row in list_tasks()}
-    assert time.perf_counter() - start < 10  # 0.4 s on two free cores
+    assert time.process_time() - start < 10  # 0.4 s; a loaded machine may take longer by the clock
     assert list(rows) == list(domain_names())
     for name in GENERATORS:
         assert rows[name].generator

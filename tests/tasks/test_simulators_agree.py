@@ -8,10 +8,11 @@ import time
 import pytest
 
 from tasks.catalogue import list_tasks
-from tasks.domains import Domain, domain_names, get_domain
+from tasks.domains import get_pddl_domain
 from tasks.errors import TaskError
 from tasks.generators import GENERATORS
 from tasks.mimir_simulator import MimirSimulator
+from tasks.pddl_domain import PddlDomain, pddlgym_names
 from tasks.pddlgym_simulator import PddlGymSimulator
 from tasks.simulators import NEEDS_PROLOG, why_not_mimir, why_not_pddlgym
 from tasks.task import Action, Simulator, Task
@@ -31,12 +32,21 @@ def compare(fast: Simulator, reference: Simulator) -> tuple[Action, ...]:
     return actions
 
 
-def walk(domain: Domain, tasks: list[Task], steps: int, deadline: float = float("inf")) -> int:
-    """Random walks with refused actions between; returns the number of states compared."""
+def walk(
+    domain: PddlDomain,
+    tasks: list[Task],
+    steps: int,
+    deadline: float = float("inf"),
+    seed: int = 0,
+) -> int:
+    """Random walks with refused actions between; returns the number of states compared.
+
+    `deadline`: CPU seconds of this process by which it ends.
+    """
     fast, reference = MimirSimulator(domain), PddlGymSimulator(domain)
     compared = 0
     for number, task in enumerate(tasks):
-        rng = random.Random(number)
+        rng = random.Random(1000 * seed + number)
         fast.reset(task)
         reference.reset(task)
         assert fast.objects == reference.objects
@@ -44,7 +54,7 @@ def walk(domain: Domain, tasks: list[Task], steps: int, deadline: float = float(
         for _ in range(steps):
             actions = compare(fast, reference)
             compared += 1
-            if not actions or time.monotonic() > deadline:
+            if not actions or time.process_time() > deadline:
                 break
             name, arity = rng.choice(list(domain.actions.items()))
             guess = (name, *(rng.choice(names) for _ in range(arity)))
@@ -63,9 +73,9 @@ def walk(domain: Domain, tasks: list[Task], steps: int, deadline: float = float(
     return compared
 
 
-def domain_for_both(name: str) -> Domain:
+def domain_for_both(name: str) -> PddlDomain:
     """The domain; skips the test where PDDLGym asks SWI-Prolog, which takes seconds a state."""
-    domain = get_domain(name)
+    domain = get_pddl_domain(name)
     if domain.definition.features & NEEDS_PROLOG:
         pytest.skip("only the slow test below asks SWI-Prolog")
     return domain
@@ -82,7 +92,7 @@ def test_generated_tasks(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_generated_tasks_that_need_prolog() -> None:
-    domain = get_domain("fridge")
+    domain = get_pddl_domain("fridge")
     if reason := why_not_pddlgym(domain):
         pytest.skip(reason)
     tasks = [domain.draw({"fridges": (1, 1), "screws": (2, 2)}, seed) for seed in range(4)]
@@ -101,31 +111,75 @@ def test_files_of_domains_with_generators(name: str) -> None:
     ["meetpass", "elevator", "slidetile", "casino", "tsp_operator_actions", "depot", "travel"],
 )
 def test_a_few_other_domains(name: str) -> None:
-    domain = get_domain(name)
+    domain = get_pddl_domain(name)
     assert walk(domain, [domain.task_from_file(domain.train_files[0])], steps=6) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", [name for name in domain_names() if name not in GENERATORS])
+@pytest.mark.parametrize("name", [name for name in pddlgym_names() if name not in GENERATORS])
 def test_every_other_domain(name: str) -> None:
     """Where both run: small problems, for at most 30 s a domain."""
     (row,) = list_tasks([name])
     if row.reason:
         pytest.skip(row.reason)
-    domain = get_domain(name)
+    domain = get_pddl_domain(name)
     if why_not_mimir(name) or why_not_pddlgym(domain):
         pytest.skip(why_not_mimir(name) or why_not_pddlgym(domain))
     files = sorted((*domain.train_files, *domain.test_files), key=lambda file: file.stat().st_size)
     tasks = [domain.task_from_file(file) for file in files[:3]]
-    assert walk(domain, tasks, steps=12, deadline=time.monotonic() + 30) > 0
+    assert walk(domain, tasks, steps=12, deadline=time.process_time() + 30) > 0
+
+
+STEPS_IN_ALL = 100_000
+FIRST_TURN_S = 20.0
+"""CPU seconds that each domain gets first; those that are fast fill up what is missing."""
+
+
+def both_run(name: str) -> bool:
+    """Whether the domain is one of PDDLGym's, deterministic, and runs on both simulators."""
+    (row,) = list_tasks([name])
+    if row.simulator not in ("mimir", "pddlgym"):
+        return False
+    return not why_not_mimir(name) and not why_not_pddlgym(get_pddl_domain(name))
+
+
+def some_tasks(domain: PddlDomain, turn: int) -> list[Task]:
+    """Three tasks, others in each turn: drawn where there is a generator, else small files."""
+    if domain.generator is not None and turn % 2 == 0:
+        return [domain.draw({}, 100 * turn + number) for number in range(3)]
+    files = sorted((*domain.train_files, *domain.test_files), key=lambda file: file.stat().st_size)
+    few = files[: max(3, len(files) // 4)]
+    return [domain.task_from_file(few[(3 * turn + number) % len(few)]) for number in range(3)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_hundred_thousand_random_steps_over_all_domains() -> None:
+    compared = {name: 0 for name in pddlgym_names() if both_run(name)}
+    speed: dict[str, float] = {}
+    for name in compared:
+        domain = get_pddl_domain(name)
+        began = time.process_time()
+        compared[name] += walk(domain, some_tasks(domain, 0), 600, began + FIRST_TURN_S)
+        speed[name] = compared[name] / (time.process_time() - began)
+    assert min(compared.values()) > 0
+    fast = sorted(compared, key=speed.__getitem__, reverse=True)[: len(compared) // 2]
+    turn = 0
+    while sum(compared.values()) < STEPS_IN_ALL:
+        turn += 1
+        for name in fast:
+            domain = get_pddl_domain(name)
+            deadline = time.process_time() + FIRST_TURN_S
+            compared[name] += walk(domain, some_tasks(domain, turn), 600, deadline, seed=turn)
+    print(f"{sum(compared.values())} steps over {len(compared)} domains: {compared}")  # noqa: T201
 
 
 @pytest.mark.parametrize("simulator_type", [MimirSimulator, PddlGymSimulator])
 def test_an_action_that_names_an_object_twice_does_not_exist(
     simulator_type: type[MimirSimulator] | type[PddlGymSimulator],
 ) -> None:
-    domain = get_domain("gripper")
+    domain = get_pddl_domain("gripper")
     simulator = simulator_type(domain)
     simulator.reset(domain.draw({}, 0))
     room = next(atom[1] for atom in simulator.atoms if atom[0] == "at-robby")
@@ -137,7 +191,7 @@ def test_an_action_that_names_an_object_twice_does_not_exist(
 def test_what_is_no_action_is_refused(
     simulator_type: type[MimirSimulator] | type[PddlGymSimulator],
 ) -> None:
-    domain = get_domain("blocks")
+    domain = get_pddl_domain("blocks")
     simulator = simulator_type(domain)
     with pytest.raises(TaskError, match="call reset first"):
         simulator.applicable_actions()
@@ -159,7 +213,7 @@ def test_what_pddlgym_is_spared_changes_nothing(name: str) -> None:
     """Our edge against an untouched PDDLGym environment on its own files."""
     from pddlgym.core import PDDLEnv
 
-    domain = get_domain(name)
+    domain = get_pddl_domain(name)
     ours = PddlGymSimulator(domain)
     operators_as_actions = not domain.definition.action_predicates
     untouched = PDDLEnv(

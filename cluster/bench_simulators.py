@@ -1,0 +1,241 @@
+"""Simulators: ours against those that the domains come with, same tasks, same actions.
+
+PDDL, for each domain that runs: the simulator that `auto` takes against PDDLGym's own environment,
+untouched. Both walk the same random way through the domain's train problem of middle size; a step
+is to ask for the actions that are applicable now, and to take one. For PDDLGym that is
+`env.action_space.all_ground_literals(state)` of its dynamic action space and `env.step`; for ours
+`applicable_actions`, `step`, and the atoms and `solved` after it, which `env.step` returns too. A
+reset includes the first question for actions. PDDLGym's environment is made with that one problem
+(it would parse the whole folder) and outside the time; our resets parse their problem. All times
+are CPU seconds, and what both show is compared at every step.
+
+PDDLGym is given a few seconds a domain; where it does not come through one step by then, its steps
+per second are given as that bound, and the ratio is a lower bound. ALFWorld's part is in
+`cluster.bench_alfworld`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import signal
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import TaskError
+from tasks.pddl_domain import PddlDomain, load_pddlgym_domain, pddlgym_names
+from tasks.pddlgym_simulator import PDDLEnv, own_temporary_folder
+from tasks.simulators import choose_simulator, make_simulator, why_not_pddlgym
+from tasks.task import Action, Atom, Task
+
+STEPS = 40
+"""Most steps of a walk."""
+_Step = tuple[tuple[Action, ...], frozenset[Atom], Action]
+"""(applicable actions, atoms after the action, the action taken)"""
+
+ENOUGH_S = 0.2
+"""CPU seconds of steps after which a walk is not repeated."""
+MOST_REPEATS = 200
+PDDLGYM_SECONDS = 1.5
+"""CPU seconds that PDDLGym gets for a domain's reset, and again for its steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorRow:
+    """A domain: steps and resets a CPU second of our simulator and of PDDLGym.
+
+    `ratio` is ours ÷ PDDLGym's; `steps` is how many PDDLGym came through. Where that is 0 its
+    figures are upper bounds.
+    """
+
+    domain: str
+    simulator: str
+    objects: int
+    steps: int
+    steps_per_s: float
+    pddlgym_steps_per_s: float
+    ratio: float
+    resets_per_s: float
+    pddlgym_resets_per_s: float
+    resets_ratio: float
+
+
+def bench_simulators(names: Sequence[str] | None = None) -> dict[str, Any]:
+    """A row for each domain named (default: all of PDDLGym's) that both run, and their median."""
+    rows: list[SimulatorRow] = []
+    left_out: dict[str, str] = {}
+    for name in pddlgym_names() if names is None else names:
+        try:
+            domain = load_pddlgym_domain(name)
+            simulator = choose_simulator(domain)
+            reason = why_not_pddlgym(domain)
+            if reason:
+                left_out[name] = f"PDDLGym: {reason}"
+            else:
+                rows.append(_row(domain, simulator))
+        except TaskError as error:
+            left_out[name] = " ".join(str(error).split())
+    ratios = [row.ratio for row in rows]
+    resets = [row.resets_ratio for row in rows]
+    return {
+        "domains": len(rows),
+        "median_ratio": statistics.median(ratios),
+        "least_ratio": min(ratios),
+        "domains_at_10_times": sum(ratio >= 10 for ratio in ratios),
+        "median_resets_ratio": statistics.median(resets),
+        "steps_compared": sum(row.steps for row in rows),
+        "rows": [asdict(row) for row in rows],
+        "left_out": left_out,
+        "alfworld": _alfworld() if names is None else "left out: only some domains were asked for",
+    }
+
+
+def _alfworld() -> list[dict[str, Any]] | str:
+    """ALFWorld's rows; a sentence where it cannot be had."""
+    try:
+        from cluster.bench_alfworld import bench_alfworld
+
+        return bench_alfworld()
+    except (ImportError, TaskError) as error:
+        return f"left out: {error}"
+
+
+def _row(domain: PddlDomain, simulator: str) -> SimulatorRow:
+    files = sorted(domain.train_files, key=lambda file: (file.stat().st_size, file.name))
+    task = domain.task_from_file(files[len(files) // 2])
+    ours = make_simulator(domain)
+    walk = _walk(domain, task)
+    stepping = resetting = 0.0
+    repeats = 0
+    while stepping < ENOUGH_S and repeats < MOST_REPEATS:
+        began = time.process_time()
+        ours.reset(task)
+        ours.applicable_actions()
+        middle = time.process_time()
+        for _, _, action in walk:
+            ours.applicable_actions()
+            ours.step(action)
+            _ = ours.atoms, ours.solved
+        resetting += middle - began
+        stepping += time.process_time() - middle
+        repeats += 1
+    steps_per_s = repeats * len(walk) / stepping
+    resets_per_s = repeats / resetting
+    steps, rival_steps, rival_resets = _pddlgym(domain, task, walk)
+    return SimulatorRow(
+        domain=domain.name,
+        simulator=simulator,
+        objects=len(ours.objects),
+        steps=steps,
+        steps_per_s=steps_per_s,
+        pddlgym_steps_per_s=rival_steps,
+        ratio=steps_per_s / rival_steps,
+        resets_per_s=resets_per_s,
+        pddlgym_resets_per_s=rival_resets,
+        resets_ratio=resets_per_s / rival_resets,
+    )
+
+
+def _walk(
+    domain: PddlDomain, task: Task
+) -> list[tuple[tuple[Action, ...], frozenset[Atom], Action]]:
+    """A random walk."""
+    simulator = make_simulator(domain)
+    simulator.reset(task)
+    rng = random.Random(0)
+    walk: list[_Step] = []
+    while len(walk) < STEPS and (actions := simulator.applicable_actions()):
+        action = rng.choice(actions)
+        simulator.step(action)
+        walk.append((actions, simulator.atoms, action))
+    if not walk:
+        raise TaskError(f"nothing can be done in {task.origin}")
+    return walk
+
+
+def _pddlgym(
+    domain: PddlDomain,
+    task: Task,
+    walk: Sequence[_Step],
+) -> tuple[int, float, float]:
+    """(steps, steps per second, resets per second) of PDDLGym's environment on the walk."""
+    with tempfile.TemporaryDirectory() as folder, own_temporary_folder(), _quiet():
+        Path(folder, "problem.pddl").write_text(task.problem, encoding="utf-8")
+        env = _environment(domain, folder)
+        stepping = resetting = 0.0
+        resets = steps = 0
+        try:
+            while stepping < ENOUGH_S and resets < MOST_REPEATS:
+                began = time.process_time()
+                with _cpu_limit(PDDLGYM_SECONDS):
+                    state, _ = env.reset()
+                    env.action_space.all_ground_literals(state)
+                resetting += time.process_time() - began
+                resets += 1
+                for actions, atoms, action in walk:
+                    began = time.process_time()
+                    with _cpu_limit(max(PDDLGYM_SECONDS - stepping, 0.001)):
+                        literals = env.action_space.all_ground_literals(state)
+                        chosen = next(each for each in literals if _words(each) == action)
+                        state, *_ = env.step(chosen)
+                    stepping += time.process_time() - began
+                    steps += 1
+                    if sorted(map(_words, literals)) != list(actions):
+                        raise TaskError(f"PDDLGym and {domain.name}'s simulator differ in actions")
+                    if {_words(each) for each in state.literals} != atoms:
+                        raise TaskError(f"PDDLGym and {domain.name}'s simulator differ in atoms")
+        except _LateError:
+            pass  # what it came through by then counts
+    return (
+        steps,
+        steps / stepping if steps else 1 / PDDLGYM_SECONDS,
+        resets / resetting if resets else 1 / PDDLGYM_SECONDS,
+    )
+
+
+def _environment(domain: PddlDomain, folder: str) -> Any:
+    return PDDLEnv(
+        str(domain.file),
+        folder,
+        operators_as_actions=not domain.definition.action_predicates,
+        dynamic_action_space=True,
+    )
+
+
+def _words(literal: Any) -> Atom:
+    return (literal.predicate.name, *(variable.name for variable in literal.variables))
+
+
+class _LateError(BaseException):
+    """PDDLGym has used up its time; not an `Exception`, so that PDDLGym does not catch it."""
+
+
+@contextlib.contextmanager
+def _cpu_limit(seconds: float) -> Iterator[None]:
+    """Raise `_LateError` after so many CPU seconds of this process; in the main thread only."""
+
+    def late(number: int, frame: object) -> None:
+        raise _LateError
+
+    before = signal.signal(signal.SIGPROF, late)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """PDDLGym warns of its dependencies, and of files that it leaves open."""
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
