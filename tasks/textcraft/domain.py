@@ -80,7 +80,7 @@ class TextCraftDomain:
         return TextCraftSimulator()
 
     def draw(self, size: Mapping[str, tuple[int, int]], seed: int) -> Task:
-        """Draw a goal of the depth drawn, then distractors; `TaskError` if there is no such goal.
+        """Draw a goal of the depth drawn, then distractors.
 
         The same size and seed give the same task on every machine.
         """
@@ -89,13 +89,7 @@ class TextCraftDomain:
         values = {p.name: sizes.randint(*size.get(p.name, p.default)) for p in PARAMETERS}
         drawn = ",".join(f"{name}={value}" for name, value in values.items())
         rng = random.Random(f"{NAME}:{drawn}:{seed}")
-        goals = self._goals(values["depth"], values["commands"])
-        if not goals:
-            raise TaskError(
-                f"TextCraft has no goal of depth {values['depth']} that at most "
-                f"{values['commands']} commands make: raise size 'commands' or lower 'depth'"
-            )
-        goal = rng.choice(goals)
+        goal = rng.choice(self._goals(values["depth"], values["commands"]))
         return self.task(
             self.statement(goal, values["distractors"], rng), f"generator:{NAME}:{drawn}:{seed}"
         )
@@ -164,9 +158,14 @@ class TextCraftDomain:
                     f"size '{name}' of domain '{NAME}' cannot be [{least}, {most}]: "
                     f"it must be [least, most] with {known[name].least} ≤ least ≤ most"
                 )
-        deepest = max(self.goals.values())
-        if size.get("depth", (1, 1))[1] > deepest:
-            raise TaskError(f"TextCraft's goals have depths 1 to {deepest}")
+        ranges = {p.name: size.get(p.name, p.default) for p in PARAMETERS}
+        fewest = ranges["commands"][0]
+        for depth in range(ranges["depth"][0], ranges["depth"][1] + 1):
+            if not self._goals(depth, fewest):
+                raise TaskError(
+                    f"TextCraft has no goal of depth {depth} that at most {fewest} commands make: "
+                    "raise size 'commands' or lower 'depth'"
+                )
         return self.generator
 
     @lru_cache(maxsize=256)  # noqa: B019 - there is one domain a process
