@@ -142,7 +142,7 @@ def import_(
                 f"{file} is of run {filed.run}, and codes mean nothing without the book that made "
                 f"them, but {at.run} has a book of its own: with --any-book it is done all the same"
             )
-        restored = import_banks(at.client, at.run, filed)
+        restored = import_banks(at.client, at.run, at.config, filed)
     if as_json:
         print_json({"run": at.run, "file": str(file), **asdict(restored)})
     else:

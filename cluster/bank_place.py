@@ -18,13 +18,14 @@ from cluster import checkpoint
 from cluster.run_folder import RunFolder, RunFolderError
 from cluster.settings import load_settings
 from configs.errors import ConfigurationError
-from configs.schema import SharedMemoryConfig
+from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.bank import Bank
 from shared_memory.connection import call, connect, redacted
-from shared_memory.keys import PREFIX
+from shared_memory.keys import PREFIX, RunKeys
 from shared_memory.server import EmbeddedServer
 
 _SCAN = 1000
+_MOST = 2**52
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class BankPlace:
     client: redis.Redis
     run: str  # the run's name in shared memory
     bank: Bank
+    config: BankConfig
     words: str  # where that is, for a person
 
 
@@ -47,8 +49,9 @@ def opened(place: str, folder: Path, run: str | None = None) -> Iterator[BankPla
     if "://" in place:
         with closing(connect(SharedMemoryConfig(), place)) as client:
             chosen = run or _only_run(client, place)
-            bank = Bank(client, chosen, SharedMemoryConfig().bank)
-            yield BankPlace(client, chosen, bank, f"run {chosen} at {redacted(place)}")
+            config = _unbounded(client, chosen)
+            bank = Bank(client, chosen, config)
+            yield BankPlace(client, chosen, bank, config, f"run {chosen} at {redacted(place)}")
         return
     if run is not None:
         raise ConfigurationError("--run chooses among the runs of a server: give its URL with it")
@@ -57,7 +60,8 @@ def opened(place: str, folder: Path, run: str | None = None) -> Iterator[BankPla
     memory = load_settings(str(kept.config_file)).config.shared_memory
     with _server(kept, memory) as url, closing(connect(memory, url)) as client:
         bank = Bank(client, state.run, memory.bank)
-        yield BankPlace(client, state.run, bank, f"run {state.run} in {kept.path}")
+        words = f"run {state.run} in {kept.path}"
+        yield BankPlace(client, state.run, bank, memory.bank, words)
 
 
 @contextmanager
@@ -82,6 +86,17 @@ def _server(folder: RunFolder, memory: SharedMemoryConfig) -> Iterator[str]:
         )
     with EmbeddedServer(folder.shared_memory, fsync=memory.fsync) as server:
         yield server.url
+
+
+def _unbounded(client: redis.Redis, run: str) -> BankConfig:
+    """Settings for banks whose own are not known: nothing retires, and the policy stays."""
+    keys = RunKeys(run)
+    for domain in Bank(client, run, BankConfig()).domains():
+        policy = call(client, "HGET", keys.domain(domain).counters, "retirement")
+        if policy is not None:
+            values = {"max_entries": _MOST, "max_bytes": _MOST, "retirement": policy.decode()}
+            return BankConfig.model_validate(values)
+    return BankConfig(max_entries=_MOST, max_bytes=_MOST)
 
 
 def _only_run(client: redis.Redis, url: str) -> str:

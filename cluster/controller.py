@@ -53,10 +53,12 @@ from cluster.reference_plans import reference_plan_lengths
 from cluster.rounds import RoundReport, RoundTally
 from cluster.run_folder import RunFolder
 from cluster.script import Script, Stage
+from cluster.server_watch import ServerWatch
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 from configs.schema import RunConfig
 from shared_memory.bank import Bank
+from shared_memory.bank_reading import server_memory
 from shared_memory.bank_statistics import BankStatistics, read_statistics
 from shared_memory.errors import SharedMemoryError
 from tasks.stream import TaskStream
@@ -115,6 +117,7 @@ class RunController:
         self._stage_began = 0.0
         self._intake = OutcomeIntake(self._state, observers.emit)
         self._faults = Faults(self.stream, observers.emit)
+        self._server_watch = ServerWatch()
         self._round_probes: dict[str, float] = {}
         self._measured = 0.0
         self._saved = 0.0
@@ -425,6 +428,9 @@ class RunController:
         self._measured = time.monotonic()
         self._emit(banks_measured(self._statistics(), self._phase()))
         self._emit(resources_measured(self._actors.resident_mb, self._link.process))
+        sentence = self._server_watch.look(server_memory(self._running.client))
+        if sentence is not None:
+            self._alarm("memory", sentence)
 
     def _statistics(self) -> BankStatistics:
         return read_statistics(self._running.client, self._state.run, self._domains)

@@ -250,6 +250,16 @@ class BankConfig(Section):
     """The shared banks of procedures of successes (M+) and failures (M-)."""
 
     max_entries: Positive = Field(100_000, description="Entries a bank (domain and sign) keeps.")
+    max_bytes: Positive = Field(
+        2**30,
+        description="Bytes of records and procedures that a bank keeps; the server takes about "
+        "twice as much for them.",
+    )
+    retirement: Literal["oldest", "reservoir", "least_used", "worst_outcome"] = Field(
+        "oldest",
+        description="What makes room in a full bank: what was not seen for longest, all but an "
+        "even sample, what was submitted least, or what led to the other outcome most.",
+    )
     max_version_lag: Positive = Field(
         8, description="Entries not seen for so many book versions are retired."
     )

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import redis
 
@@ -29,7 +30,7 @@ from shared_memory.codec import encode, entry_digest, pack_codes
 from shared_memory.connection import Argument, call, push_back
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
-from shared_memory.records import SIGNS, BankEntry, Episode, PlanRequest, Sign
+from shared_memory.records import BankEntry, Episode, PlanRequest, Sign
 
 LOG_BATCHES = 1000
 """Batches that the log keeps; a replica further behind reloads."""
@@ -145,12 +146,12 @@ class Bank:
         retired = 0
         for domain in self.domains():
             keys = self._keys.domain(domain)
-            for number, sign in enumerate(SIGNS, start=1):
+            for number in (1, 2):  # M+, M-
                 while time.monotonic() < deadline:
                     step = int(
                         RETIRE.run(
                             self._client,
-                            (keys.counters, keys.log, *keys.sign(sign).all()),
+                            (keys.counters, keys.log, *keys.bank()),
                             (number, min_version, _RETIRED_A_STEP, LOG_BATCHES),
                         )
                     )
@@ -188,13 +189,7 @@ class Bank:
         self, keys: DomainKeys, episodes: Sequence[Episode], requests: Sequence[PlanRequest]
     ) -> PushResult:
         width = _common_width(episodes)
-        arguments: list[Argument] = [
-            width,
-            self._config.max_entries,
-            LOG_BATCHES,
-            uuid.uuid4().hex,
-            len(episodes),
-        ]
+        arguments = [*budget_arguments(width, self._config), len(episodes)]
         for episode in episodes:
             arguments.extend(_episode_arguments(episode))
         arguments.append(len(requests))
@@ -216,15 +211,34 @@ class Bank:
             ),
             self._deadline_s,
         )
-        if reply[0] == b"width":
-            raise SharedMemoryError(
-                f"the bank of {keys.name!r} in run {keys.run!r} holds procedures of "
-                f"{reply[1] // 2} codes, but these have {width // 2}: the model's memory or book "
-                "width changed; start a new run"
-            )
+        refuse_unfit(reply, keys, width, self._config)
         counts = [int(number) for number in reply]
         return PushResult(
             counts[0], counts[1], counts[2], SignTotals(*counts[3:7]), SignTotals(*counts[7:11])
+        )
+
+
+def budget_arguments(width: int, config: BankConfig) -> list[Argument]:
+    """What the scripts that write entries are told first."""
+    return [
+        *(width, config.max_entries, config.max_bytes, config.retirement),
+        *(LOG_BATCHES, uuid.uuid4().hex),
+    ]
+
+
+def refuse_unfit(reply: list[Any], keys: DomainKeys, width: int, config: BankConfig) -> None:
+    """Raise SharedMemoryError where a script refused to mix what does not go together."""
+    if reply[0] == b"width":
+        raise SharedMemoryError(
+            f"the bank of {keys.name!r} in run {keys.run!r} holds procedures of "
+            f"{int(reply[1]) // 2} codes, but these have {width // 2}: the model's memory or book "
+            "width changed; start a new run"
+        )
+    if reply[0] == b"retirement":
+        raise SharedMemoryError(
+            f"the bank of {keys.name!r} in run {keys.run!r} was begun with "
+            f"shared_memory.bank.retirement = {reply[1].decode()}, not {config.retirement}: keep "
+            "that, or start a new run and import the bank's file"
         )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +20,12 @@ from typing import IO, Any
 import msgpack
 import redis
 
+from configs.schema import BankConfig
+from shared_memory.bank import budget_arguments, refuse_unfit
 from shared_memory.bank_scripts import RESTORE
 from shared_memory.bank_statistics import read_counts, stored_entry, totals
 from shared_memory.codec import MAX_BYTES, MAX_CODES, MAX_NAME, MAX_VERSION, entry_digest
-from shared_memory.connection import Argument, call, members, push_back
+from shared_memory.connection import call, members, push_back
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
 from shared_memory.records import SIGNS, Sign
@@ -129,7 +130,10 @@ def read_header(path: Path) -> BankFile:
             raise SharedMemoryError(
                 f"{path} is of format {header[1]}, but this program reads format {FORMAT}"
             )
-        rows = sum(1 for row in values if _filed(row, path))
+        rows = 0
+        for row in values:
+            _filed(row, path)
+            rows += 1
     return BankFile(path, header[2], header[3], header[4], rows, path.stat().st_size, checksum)
 
 
@@ -144,9 +148,11 @@ def filed_entries(path: Path) -> Iterator[FiledEntry]:
 
 
 def import_banks(
-    client: redis.Redis, run: str, filed: BankFile, *, deadline_s: float = 60.0
+    client: redis.Redis, run: str, config: BankConfig, filed: BankFile, *, deadline_s: float = 60.0
 ) -> Restored:
     """Add a file's entries to the banks of a run; may be repeated where it broke off.
+
+    The banks' budgets hold: what is too much retires.
 
     Raises SharedMemoryError where the banks hold procedures of another width, and ServerFullError
     where the server stays at its memory limit for longer than the deadline.
@@ -154,33 +160,32 @@ def import_banks(
     added = merged = 0
     for number, batch in enumerate(_batches(filed_entries(filed.path))):
         keys = RunKeys(run).domain(batch[0].domain)
-        reply = push_back(partial(_restore, client, keys, filed, number, batch), deadline_s)
-        if reply[0] == b"width":
-            raise SharedMemoryError(
-                f"the bank of {keys.name!r} in run {run!r} holds procedures of "
-                f"{int(reply[1]) // 2} codes, but those of {filed.path} have "
-                f"{batch[0].width // 2}: they belong to different models"
-            )
+        reply = push_back(partial(_restore, client, keys, config, filed, number, batch), deadline_s)
+        refuse_unfit(reply, keys, batch[0].width, config)
         added += int(reply[1])
         merged += int(reply[2])
     return Restored(filed.entries, added, merged)
 
 
 def _restore(
-    client: redis.Redis, keys: DomainKeys, filed: BankFile, number: int, batch: list[FiledEntry]
+    client: redis.Redis,
+    keys: DomainKeys,
+    config: BankConfig,
+    filed: BankFile,
+    number: int,
+    batch: list[FiledEntry],
 ) -> Any:
     call(client, "SADD", RunKeys(keys.run).domains, keys.name)
-    sign = batch[0].sign
-    arguments: list[Argument] = [
-        *(batch[0].width, 1000, uuid.uuid4().hex, SIGNS.index(sign) + 1),
-        *(f"import:{filed.checksum}", number, len(batch)),
+    arguments = [
+        *budget_arguments(batch[0].width, config),
+        *(SIGNS.index(batch[0].sign) + 1, f"import:{filed.checksum}", number, len(batch)),
     ]
     for each in batch:
         codes = each.record[: each.width]
         action = stored_entry(each.record, each.width).action
         arguments.extend((entry_digest(codes, action), codes, each.record, each.times))
         arguments.extend((each.refused, each.version, action.encode()))
-    return RESTORE.run(client, (keys.counters, keys.log, *keys.sign(sign).all()), arguments)
+    return RESTORE.run(client, (keys.counters, keys.log, *keys.bank()), arguments)
 
 
 def _batches(entries: Iterator[FiledEntry]) -> Iterator[list[FiledEntry]]:

@@ -6,6 +6,8 @@ Values: an entry's counts are `>I4 times submitted, >I4 last version, >I8 its pr
 >I8 number, >I4 last version, codes` (added), the same without codes (touched), `>B sign,
 >I8 number` (retired), and `>B sign, >I8 number, >I4 times submitted, >I4 times refused,
 >I2 length, action` (tried: the counts after this step; 0 times where the entry was retired).
+Which entries go first where a bank is full is the order of a sorted set: `ages` (last version), or
+`order`, whose scores follow from the run's retirement policy; the first write fixes the policy.
 All writes of a script happen or none. Entries written before counts held more than `>I4 >I4` are
 completed when they come again.
 """
@@ -23,14 +25,48 @@ local function new_totals()
   for _, name in ipairs(TOTALS) do totals[name] = 0 end
   return totals
 end
-local function other_width(counters, width, epoch)
+local function banks_from(first)
+  return {{unpack(KEYS, first, first + 4)}, {unpack(KEYS, first + 5, first + 9)}}
+end
+local function policy_of(counters)
+  return redis.call('HGET', counters, 'retirement') or 'oldest'
+end
+local function unfit(counters, width, epoch, policy)
   local known = redis.call('HGET', counters, 'width')
   if not known then
-    redis.call('HSET', counters, 'width', width, 'epoch', epoch)
-  elseif tonumber(known) ~= width and width > 0 then
-    if tonumber(known) ~= 0 then return tonumber(known) end
+    redis.call('HSET', counters, 'width', width, 'epoch', epoch, 'retirement', policy)
+    return
+  end
+  if policy_of(counters) ~= policy then return {'retirement', policy_of(counters)} end
+  if tonumber(known) ~= width and width > 0 then
+    if tonumber(known) ~= 0 then return {'width', tonumber(known)} end
     redis.call('HSET', counters, 'width', width)
   end
+end
+local function score(policy, digest, times, other, version)
+  if policy == 'reservoir' then
+    local high, low = struct.unpack('>I2I4', digest)
+    return high * 4294967296 + low
+  elseif policy == 'least_used' then
+    return math.min(times, 2097151) * 2147483648 + version
+  end
+  return math.floor((times + 1) / (times + other + 2) * 1048576) * 2147483648 + version
+end
+local function place(policy, sign, banks, digest, times, version)
+  redis.call('ZADD', banks[sign][3], version, digest)
+  if policy == 'oldest' then return end
+  local other = 0
+  if policy == 'worst_outcome' then
+    local counts = redis.call('HGET', banks[3 - sign][1], digest)
+    if counts then
+      local last
+      other, last = struct.unpack('>I4I4', counts)
+      redis.call('ZADD', banks[3 - sign][5],
+        string.format('%.0f', score(policy, digest, other, times, last)), digest)
+    end
+  end
+  redis.call('ZADD', banks[sign][5],
+    string.format('%.0f', score(policy, digest, times, other, version)), digest)
 end
 local function write_totals(counters, sign, totals)
   for _, name in ipairs(TOTALS) do
@@ -79,6 +115,7 @@ local function retire(sign, keys, digest, width, totals, gone, tried)
   redis.call('HDEL', keys[1], digest)
   redis.call('HDEL', keys[2], digest)
   redis.call('ZREM', keys[3], digest)
+  redis.call('ZREM', keys[5], digest)
   totals.retired = totals.retired + 1
   totals.retired_submissions = totals.retired_submissions + times
   totals.bytes = totals.bytes - #record
@@ -92,18 +129,35 @@ local function retire(sign, keys, digest, width, totals, gone, tried)
     gone[#gone + 1] = struct.pack('>BI8', sign - 1, number)
   end
 end
+local function evict(policy, sign, keys, counters, width, most, most_bytes, total, gone, tried)
+  local fresh = total.admitted + total.imported
+  if fresh == 0 then return end
+  local over = redis.call('HLEN', keys[1]) - most
+  local held = tonumber(redis.call('HGET', counters, SIGNS[sign] .. ':bytes') or 0) - most_bytes
+  local order, left = policy == 'oldest' and keys[3] or keys[5], fresh + 1000
+  while left > 0 and (over > 0 or held + total.bytes > 0) do
+    local first = redis.call('ZRANGE', order, 0, math.min(left, math.max(over, 16)) - 1)
+    if #first == 0 then return end
+    for _, digest in ipairs(first) do
+      if over <= 0 and held + total.bytes <= 0 then return end
+      retire(sign, keys, digest, width, total, gone, tried)
+      over, left = over - 1, left - 1
+    end
+  end
+end
 """
 
 PUSH = AtomicScript(
     _COMMON
     + """
 local counters, episodes, requested, log, outcomes, plans = unpack(KEYS, 1, 6)
-local banks = {{unpack(KEYS, 7, 10)}, {unpack(KEYS, 11, 14)}}
+local banks = banks_from(7)
 local at = 0
 local function take() at = at + 1; return ARGV[at] end
-local width, most, longest = tonumber(take()), tonumber(take()), take()
-local other = other_width(counters, width, take())
-if other then return {'width', other} end
+local width, most, most_bytes = tonumber(take()), tonumber(take()), tonumber(take())
+local policy, longest = take(), take()
+local wrong = unfit(counters, width, take(), policy)
+if wrong then return wrong end
 local totals = {new_totals(), new_totals()}
 local added, touched, gone, tried = {}, {}, {}, {}
 local finished, doubled, asked, succeeded = 0, 0, 0, 0
@@ -128,10 +182,9 @@ for _ = 1, tonumber(take()) do
         local before, last = struct.unpack('>I4I4', counts)
         times = before + 1
         raised = version > last
-        if raised then
-          redis.call('ZADD', keys[3], version, digest)
-        else
-          newest = last
+        if not raised then newest = last end
+        if raised or policy ~= 'oldest' then
+          place(policy, sign, banks, digest, times, newest)
         end
         if #counts > 8 then
           local _, _, number, no = struct.unpack('>I4I4I8I4', counts)
@@ -141,7 +194,7 @@ for _ = 1, tonumber(take()) do
         fresh = fresh + 1
         record = codes .. record
         redis.call('HSET', keys[2], digest, record)
-        redis.call('ZADD', keys[3], version, digest)
+        place(policy, sign, banks, digest, 1, version)
         total.bytes = total.bytes + #record
       end
       if raised or not index then
@@ -169,14 +222,7 @@ for _ = 1, tonumber(take()) do
 end
 for sign = 1, 2 do
   local keys = banks[sign]
-  local over = redis.call('HLEN', keys[1]) - most
-  if over > 0 and totals[sign].admitted > 0 then
-    over = math.min(over, totals[sign].admitted + 1000)
-    local oldest = redis.call('ZRANGE', keys[3], 0, over - 1)
-    for _, digest in ipairs(oldest) do
-      retire(sign, keys, digest, width, totals[sign], gone, tried)
-    end
-  end
+  evict(policy, sign, keys, counters, width, most, most_bytes, totals[sign], gone, tried)
   write_totals(counters, sign, totals[sign])
 end
 for name, amount in pairs({finished=finished, succeeded=succeeded, requested=asked}) do
@@ -190,16 +236,16 @@ local s2, a2, d2, r2 = reply(totals[2])
 return {finished, doubled, asked, s1, a1, d1, r1, s2, a2, d2, r2}
 """
 )
-"""KEYS: counters episodes requested log outcomes plans, then counts records ages procedures of
-M+ and of M-. ARGV: width of codes in bytes, most entries a bank, longest log, epoch, then the
-episodes (number, version, sign 1|2, event, procedures × (digest, codes, record,
-refused 0|1, action)), then the plan requests (task index, payload)."""
+"""KEYS: counters episodes requested log outcomes plans, then counts records ages procedures order
+of M+ and of M-. ARGV: width of codes in bytes, most entries and most bytes a bank, retirement
+policy, longest log, epoch, then the episodes (number, version, sign 1|2, event, procedures ×
+(digest, codes, record, refused 0|1, action)), then the plan requests (task index, payload)."""
 
 RETIRE = AtomicScript(
     _COMMON
     + """
 local counters, log = KEYS[1], KEYS[2]
-local keys = {unpack(KEYS, 3, 6)}
+local keys = banks_from(3)[tonumber(ARGV[1])]
 local sign, below, most, longest = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local width = tonumber(redis.call('HGET', counters, 'width') or 0)
 local old = redis.call('ZRANGEBYSCORE', keys[3], '-inf', '(' .. below, 'LIMIT', 0, most)
@@ -210,22 +256,24 @@ write_log(counters, log, longest, width, {}, {}, gone, tried)
 return #old
 """
 )
-"""KEYS: counters log, then counts records ages procedures of one bank. ARGV: sign 1|2, the
-version below which entries go, most entries in this step, longest log."""
+"""KEYS: counters log, then both banks' as for PUSH. ARGV: sign 1|2, the version below which entries
+go, most entries in this step, longest log."""
 
 RESTORE = AtomicScript(
     _COMMON
     + """
 local counters, log = KEYS[1], KEYS[2]
-local keys = {unpack(KEYS, 3, 6)}
+local banks = banks_from(3)
 local at = 0
 local function take() at = at + 1; return ARGV[at] end
-local width, longest, epoch, sign = tonumber(take()), take(), take(), tonumber(take())
-local guard, batch = take(), tonumber(take())
-local other = other_width(counters, width, epoch)
-if other then return {'width', other} end
+local width, most, most_bytes = tonumber(take()), tonumber(take()), tonumber(take())
+local policy, longest = take(), take()
+local wrong = unfit(counters, width, take(), policy)
+if wrong then return wrong end
+local sign, guard, batch = tonumber(take()), take(), tonumber(take())
+local keys = banks[sign]
 if tonumber(redis.call('HGET', counters, guard) or -1) >= batch then return {'ok', 0, 0} end
-local total, added, touched, tried = new_totals(), {}, {}, {}
+local total, added, touched, gone, tried = new_totals(), {}, {}, {}, {}
 local fresh, merged = 0, 0
 for _ = 1, tonumber(take()) do
   local digest, codes, record = take(), take(), take()
@@ -246,7 +294,7 @@ for _ = 1, tonumber(take()) do
     redis.call('HSET', keys[2], digest, record)
     total.bytes = total.bytes + #record
   end
-  redis.call('ZADD', keys[3], version, digest)
+  place(policy, sign, banks, digest, times, version)
   local number = keep_procedure(
     counters, sign, keys, codes, version, not counts, total, added, touched)
   redis.call('HSET', keys[1], digest,
@@ -255,12 +303,12 @@ for _ = 1, tonumber(take()) do
 end
 total.imported = fresh
 redis.call('HSET', counters, guard, batch)
+evict(policy, sign, keys, counters, width, most, most_bytes, total, gone, tried)
 write_totals(counters, sign, total)
-write_log(counters, log, longest, width, added, touched, {}, tried)
+write_log(counters, log, longest, width, added, touched, gone, tried)
 return {'ok', fresh, merged}
 """
 )
-"""KEYS: counters log, then counts records ages procedures of one bank. ARGV: width of codes in
-bytes, longest log, epoch, sign 1|2, the guard's name and this batch's number (a batch that was
-taken in before changes nothing), then the entries (digest, codes, record with its codes, times,
-refused, version, action)."""
+"""KEYS: counters log, then both banks' as for PUSH. ARGV: as for PUSH up to the epoch, then sign
+1|2, the guard's name and this batch's number (a batch that was taken in before changes nothing),
+then the entries (digest, codes, record with its codes, times, refused, version, action)."""

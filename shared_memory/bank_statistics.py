@@ -174,7 +174,10 @@ def _sign_statistics(
 
 def totals(reply: dict[bytes, bytes]) -> Counter[str]:
     """The ledger of a domain by name; what is not there is 0."""
-    return Counter({name.decode(): int(value) for name, value in reply.items() if name != b"epoch"})
+    words = (b"epoch", b"retirement")
+    return Counter(
+        {name.decode(): int(value) for name, value in reply.items() if name not in words}
+    )
 
 
 def stored_entry(record: bytes, width: int) -> BankEntry:

@@ -67,7 +67,9 @@ class _BankReading:
         self._client = client
         self._bank = bank
         self._keys: SignKeys = keys.sign(bank.sign)
-        self._totals = totals(call(client, "HGETALL", keys.counters))
+        counters = call(client, "HGETALL", keys.counters)
+        self._totals = totals(counters)
+        self._policy = counters.get(b"retirement", b"oldest").decode()
         self._counts: dict[bytes, tuple[int, int]] = {}  # digest -> (times, last version)
         self._entries: Counter[bytes] = Counter()  # codes -> entries
         self._latest: dict[bytes, int] = {}  # codes -> last version
@@ -82,6 +84,7 @@ class _BankReading:
             self._read_records,
             self._read_procedures,
             self._read_ages,
+            self._read_order,
             self._compare_totals,
         ):
             for problem in read():
@@ -129,7 +132,7 @@ class _BankReading:
             except SharedMemoryError as error:
                 yield str(error)
                 continue
-            if entries != self._entries[codes] or version != self._latest.get(codes):
+            if entries != self._entries[codes] or version < self._latest.get(codes, 0):
                 yield f"procedure {codes.hex()} disagrees with its entries"
         if missing:
             yield f"{len(missing)} procedures of entries are missing"
@@ -138,6 +141,13 @@ class _BankReading:
         for digest, version in members(self._client, self._keys.ages, "ZSCAN"):
             if digest not in self._counts or self._counts[digest][1] != int(float(version)):
                 yield f"entry {digest.hex()} is filed under a wrong version"
+
+    def _read_order(self) -> Iterator[str]:
+        """Every entry stands in the order of what goes first, where that is not by age."""
+        filed = {digest for digest, _ in members(self._client, self._keys.order, "ZSCAN")}
+        wrong = len(filed ^ set(self._counts)) if self._policy != "oldest" else 0
+        if wrong:
+            yield f"{wrong} entries stand wrongly in the order of {self._policy}"
 
     def _compare_totals(self) -> Iterator[str]:
         bank = self._bank

@@ -21,6 +21,7 @@ all on a Redis Cluster too; keys of the whole run share `{run}`.
 | `nesypr:{run/domain}:SIGN:records`   | hash   | entry digest → codes, then the entry's record  |
 | `nesypr:{run/domain}:SIGN:ages`      | zset   | entry digest by last version                   |
 | `nesypr:{run/domain}:SIGN:procedures`| hash   | codes → number, entries, last version          |
+| `nesypr:{run/domain}:SIGN:order`     | zset   | entry digest by what goes first, unless by age |
 
 SIGN is `success` (M+) or `failure` (M-). Streams `log` and `outcomes` are numbered without gaps
 (`1-0`, `2-0`, …), so that a reader knows when it missed something.
@@ -87,10 +88,11 @@ class SignKeys:
     records: str
     ages: str
     procedures: str
+    order: str
 
-    def all(self) -> tuple[str, str, str, str]:
+    def all(self) -> tuple[str, str, str, str, str]:
         """The bank's keys, in the order in which the scripts expect them."""
-        return (self.counts, self.records, self.ages, self.procedures)
+        return (self.counts, self.records, self.ages, self.procedures, self.order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +143,8 @@ class DomainKeys:
 
     def sign(self, sign: Sign) -> SignKeys:
         """Keys of M+ or M-."""
-        return SignKeys(
-            *(self._key(f"{sign}:{name}") for name in ("counts", "records", "ages", "procedures"))
-        )
+        names = ("counts", "records", "ages", "procedures", "order")
+        return SignKeys(*(self._key(f"{sign}:{name}") for name in names))
 
     def bank(self) -> tuple[str, ...]:
         """All keys of both banks, M+ first."""

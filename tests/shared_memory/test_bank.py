@@ -18,7 +18,7 @@ from shared_memory.connection import call, connect
 from shared_memory.errors import ServerFullError, SharedMemoryError
 from shared_memory.keys import RunKeys
 from shared_memory.outcomes import EpisodeEvent, OutcomeLog
-from shared_memory.records import SIGNS, Episode, PlanRequest
+from shared_memory.records import SIGNS, Episode, PlanRequest, Sign
 from shared_memory.replica import BankReplica
 from shared_memory.server import EmbeddedServer
 
@@ -190,6 +190,91 @@ def test_a_lower_bound_is_reached_in_steps(client: redis.Redis, make_episode: Ep
     assert bank.verify().problems == ()
 
 
+def episode_of(
+    make_episode: EpisodeMaker, number: int, what: int, success: bool = True, version: int = 1
+) -> Episode:
+    """An episode of one decision, whose content `what` alone decides."""
+    base = make_episode(number, decisions=1, version=version, success=success)
+    codes = np.array([what // 7, what % 7, 1], dtype=np.uint16)
+    first = dataclasses.replace(base.decisions[0], codes=codes, action=f"put block{what}")
+    return dataclasses.replace(base, decisions=(first,))
+
+
+def kept(bank: Bank, sign: Sign = "success") -> set[int]:
+    """What the bank of blocks holds, as `episode_of` numbers it."""
+    return {
+        int(held.entry.action.removeprefix("put block")) for _, held in bank.entries("blocks", sign)
+    }
+
+
+def test_a_byte_budget_bounds_a_bank(client: redis.Redis, make_episode: EpisodeMaker) -> None:
+    bank = Bank(client, "run", BankConfig(max_bytes=5000))
+    replica = BankReplica(client, "run", ["blocks"], BankConfig(), actions=True)
+    for number in range(60):
+        bank.push([episode_of(make_episode, number, number, version=1 + number)])
+        replica.refresh()
+        total = bank.statistics().total("success")
+        assert total.bytes <= 5000
+        assert replica.sizes()["blocks", "success"] == total.unique
+    assert 10 < len(kept(bank)) < 60
+    assert kept(bank) == set(range(60 - len(kept(bank)), 60))
+    assert bank.verify().problems == ()
+
+
+def test_a_reservoir_is_the_same_sample_in_whatever_order(
+    client: redis.Redis, make_episode: EpisodeMaker
+) -> None:
+    config = BankConfig(max_entries=12, retirement="reservoir")
+    samples = []
+    for run in ("one", "two"):
+        bank = Bank(client, run, config)
+        order = list(range(80))
+        random.Random(run).shuffle(order)
+        for number, what in enumerate(order):
+            bank.push([episode_of(make_episode, number, what, version=1 + number // 9)])
+        samples.append(kept(bank))
+        assert bank.verify().problems == ()
+    assert samples[0] == samples[1]
+    assert len(samples[0]) == 12
+    assert min(samples[0]) < 40 < max(samples[0])  # neither the first nor the last ones
+
+
+def test_what_is_submitted_least_goes_first(
+    client: redis.Redis, make_episode: EpisodeMaker
+) -> None:
+    bank = Bank(client, "run", BankConfig(max_entries=3, retirement="least_used"))
+    pushed = [1, 1, 2, 3, 3, 4, 5, 6]  # 2, 4 and 5 came once, before the last
+    for number, what in enumerate(pushed):
+        bank.push([episode_of(make_episode, number, what, version=1 + number)])
+    assert kept(bank) == {1, 3, 6}
+    assert bank.statistics().total("success").retired == 3
+    assert bank.verify().problems == ()
+
+
+def test_what_led_to_the_other_outcome_most_goes_first(
+    client: redis.Redis, make_episode: EpisodeMaker
+) -> None:
+    bank = Bank(client, "run", BankConfig(max_entries=2, retirement="worst_outcome"))
+    outcomes = [(1, True), (1, True), (2, True), (1, False), (2, False), (2, False), (3, True)]
+    for number, (what, success) in enumerate(outcomes):
+        bank.push([episode_of(make_episode, number, what, success)])
+    assert kept(bank) == {1, 3}  # of 2, two of three episodes failed
+    assert kept(bank, "failure") == {1, 2}
+    bank.push([episode_of(make_episode, 50, 4, success=False)])
+    assert kept(bank, "failure") == {2, 4}  # 1 succeeds more often than not
+    assert bank.verify().problems == ()
+
+
+def test_another_retirement_policy_is_refused(
+    client: redis.Redis, make_episode: EpisodeMaker
+) -> None:
+    Bank(client, "run", BankConfig()).push([make_episode(1)])
+    other = Bank(client, "run", BankConfig(retirement="reservoir"))
+    with pytest.raises(SharedMemoryError, match=r"retirement = oldest, not reservoir"):
+        other.push([make_episode(2)])
+    assert other.verify().problems == ()
+
+
 def test_verify_sees_damage(client: redis.Redis, make_episode: EpisodeMaker) -> None:
     keys = RunKeys("run").domain("blocks")
     held = keys.sign("success")
@@ -205,11 +290,12 @@ def test_verify_sees_damage(client: redis.Redis, make_episode: EpisodeMaker) -> 
         (["HSET", held.records, "DIGEST", b"x" * 40], "entry"),
         (["HSET", held.counts, "DIGEST", b"xx"], "damaged counts"),
         (["DEL", held.procedures], "missing"),
+        (["ZREMRANGEBYRANK", held.order, 0, 0], "in the order of least_used"),
         (["SETBIT", keys.episodes, 77, 1], "episode numbers"),
     ]
     for damage, sentence in damages:
         client.flushall()
-        bank = Bank(client, "run", BankConfig())
+        bank = Bank(client, "run", BankConfig(retirement="least_used"))
         bank.push([make_episode(1)])
         digest = next(bank.entries("blocks", "success"))[0]
         call(client, *(digest if word == "DIGEST" else word for word in damage))
@@ -279,12 +365,34 @@ def test_a_full_server_pushes_back_and_recovers(
         replica.refresh()
         assert replica.sizes()["blocks", "success"] == bank.statistics().total("success").unique
 
+        before = bank.statistics().total("success")
+        call(client, "CONFIG", "SET", "maxmemory", 1_000_000)  # far below what it takes
+        assert bank.retire(0) == 0
+        assert replica.refresh() == 0  # reads go on
+        with pytest.raises(ServerFullError):
+            bank.push([refused])
+        assert bank.statistics().total("success") == before
+
         freed = threading.Timer(0.4, lambda: call(client, "CONFIG", "SET", "maxmemory", 0))
         freed.start()
         patient = Bank(client, "run", BankConfig(), deadline_s=20.0)
         patient.push([refused], [make_request(refused.task_index)])
         freed.join()
         assert_holds(bank, [*episodes, refused])
+        client.close()
+
+
+def test_a_full_server_lets_entries_retire(tmp_path: Path, make_episode: EpisodeMaker) -> None:
+    with EmbeddedServer(tmp_path) as server:
+        client = connect(SharedMemoryConfig(), server.url)
+        bank = Bank(client, "run", BankConfig(), deadline_s=0.1)
+        episodes = [make_episode(number, version=1 + number) for number in range(8)]
+        bank.push(episodes)
+        call(client, "CONFIG", "SET", "maxmemory", 1_000_000)
+        with pytest.raises(ServerFullError):
+            bank.push([make_episode(9)])
+        assert bank.retire(5) == len(contents(episodes[:4]))
+        assert bank.verify().problems == ()
         client.close()
 
 
