@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from cluster.machine import hardware, library_versions
-from cluster.measures import measure, pooled
+from cluster.measures import continual_figures, measure, pooled
 from cluster.observer import (
     Accounting,
     Alarm,
@@ -246,6 +246,7 @@ class SummaryBuilder:
                 )
                 for probe in self._probes.values()
             ),
+            continual=continual_figures(self._probes.values()),
             accounting=self._accounting(),
             memory=_largest(self._resources),
             alarms=tuple(self._alarms),

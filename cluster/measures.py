@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cluster.observer import Estimate, Probed
-from cluster.summary import Measures
+from cluster.summary import ContinualFigures, Measures
 from tasks import metrics
+from tasks.accuracy_matrix import AccuracyMatrix, Cell
 from tasks.metrics import Attempt
 
 
@@ -43,6 +44,29 @@ def pooled(probes: Sequence[Probed]) -> Measures:
         spl=_weighted(weights, spl) if len(spl) == len(probes) else None,
         spl_tasks=tasks if len(spl) == len(probes) else 0,
     )
+
+
+def continual_figures(probes: Iterable[Probed]) -> ContinualFigures | None:
+    """What all probes by free decoding tell of continual learning; None before the first phase."""
+    cells = {
+        (probe.after_phase, probe.phase): Cell(round(probe.csr.value * probe.tasks), probe.tasks)
+        for probe in probes
+        if probe.mode == "free" and probe.tasks
+    }
+    if all(after < 0 for after, _ in cells):
+        return None
+    matrix = AccuracyMatrix(cells)
+    return ContinualFigures(
+        accuracy=_known(matrix.accuracy()),
+        average_incremental_accuracy=_known(matrix.average_incremental_accuracy()),
+        backward_transfer=_known(matrix.backward_transfer()),
+        forward_transfer=_known(matrix.forward_transfer()),
+        forgetting=_known(matrix.forgetting()),
+    )
+
+
+def _known(found: metrics.Estimate | None) -> Estimate | None:
+    return None if found is None else _estimate(found)
 
 
 def _estimate(found: metrics.Estimate | None) -> Estimate:

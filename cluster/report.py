@@ -71,6 +71,9 @@ def render_report(folder: RunFolder, summary: Summary) -> str:
 <h2>Held-out tasks, at the run's end</h2>
 <p class="soft">With 95 % intervals. Free decoding, unless a column says otherwise.</p>
 {_probe_table(summary)}
+<h2>Continual learning</h2>
+<p class="soft">From free decoding's CSR on each phase's held-out tasks after each phase.</p>
+{_continual_table(summary)}
 <h2>Stream</h2>
 {_stream_table(summary)}
 <h2>Curves</h2>
@@ -150,6 +153,21 @@ def _probe_table(summary: Summary) -> str:
         for name, first, last in [*probes, ("whole", None, whole)]
     ]
     return _table(head, rows)
+
+
+def _continual_table(summary: Summary) -> str:
+    head = ("ACC", "average incremental accuracy", "BWT", "FWT", "forgetting")
+    found = summary.continual
+    if found is None:
+        return _table(head, [])
+    cells = (
+        found.accuracy,
+        found.average_incremental_accuracy,
+        found.backward_transfer,
+        found.forward_transfer,
+        found.forgetting,
+    )
+    return _table(head, [tuple(_interval(cell) for cell in cells)])
 
 
 def _csr_interval(measures: Measures | None) -> str:

@@ -151,6 +151,25 @@ class PhaseSummary(Figures):
     )
 
 
+class ContinualFigures(Part):
+    """What the probes after each phase tell of continual learning, from free decoding's CSR.
+
+    Null where a probe that a figure needs was not made (yet).
+    """
+
+    accuracy: Estimate | None = Field(description="ACC: mean over phases, after the last one.")
+    average_incremental_accuracy: Estimate | None = Field(
+        description="Mean over phases of ACC after that phase."
+    )
+    backward_transfer: Estimate | None = Field(
+        description="BWT: mean of CSR at the end - CSR at the phase's own end."
+    )
+    forward_transfer: Estimate | None = Field(
+        description="FWT: mean of CSR before the phase began - CSR of the untrained model."
+    )
+    forgetting: Estimate | None = Field(description="Mean of best past CSR - CSR at the end.")
+
+
 class ProbeResult(Part):
     """One probe: a phase's held-out tasks tried after a phase (-1: before training)."""
 
@@ -204,6 +223,9 @@ class Summary(Part):
     whole: Figures
     phases: tuple[PhaseSummary, ...]
     probes: tuple[ProbeResult, ...]
+    continual: ContinualFigures | None = Field(
+        None, description="Null before the first phase was probed."
+    )
     accounting: Accounting | None
     memory: Memory | None
     alarms: tuple[Alarm, ...] = Field(description="The last 100 alarms.")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cluster.figures import SummaryBuilder
 from cluster.measures import measure, pooled
 from cluster.metrics_log import MetricsLog, read_metrics
-from cluster.observer import RunFinished, RunStarted
+from cluster.observer import Probed, RunFinished, RunStarted
 from cluster.run_folder import RunFolder, RunFolderError
 from cluster.summary import Summary, json_schema, read_summary, write_summary
 from tasks.metrics import Attempt
@@ -26,6 +26,28 @@ def built(events: list[tuple[float, object]] | None = None) -> Summary:
     summary = builder.build(1.0e9)
     assert summary is not None
     return summary
+
+
+def test_continual_learning_is_told_from_the_probes() -> None:
+    summary = built()
+    cells = {
+        (probe.after_phase, probe.phase): probe.measures.csr.value
+        for probe in summary.probes
+        if probe.mode == "free"
+    }
+    found = summary.continual
+    assert found is not None
+    assert found.accuracy is not None
+    assert found.backward_transfer is not None
+    assert found.forgetting is not None
+    assert found.accuracy.value == pytest.approx((cells[1, 0] + cells[1, 1]) / 2)
+    assert found.backward_transfer.value == pytest.approx(cells[1, 0] - cells[0, 0])
+    assert found.forgetting.value == pytest.approx(cells[0, 0] - cells[1, 0])
+    assert (found.forward_transfer is None) == ((0, 1) not in cells)
+    early: list[tuple[float, object]] = [
+        event for event in fake_run() if not isinstance(event[1], Probed)
+    ]
+    assert built(early).continual is None
 
 
 def test_a_phase_and_the_whole_have_all_figures() -> None:
