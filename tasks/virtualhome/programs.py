@@ -42,6 +42,11 @@ class Goal:
     relations: tuple[tuple[int, str, int], ...]
     actions: tuple[tuple[str, ...], ...]
 
+    @property
+    def asks_for_something(self) -> bool:
+        """Four programs of the data set have a goal without conditions."""
+        return bool(self.states or self.relations or self.actions)
+
 
 @dataclass(frozen=True, slots=True)
 class Program:
@@ -64,8 +69,11 @@ def virtualhome_folder() -> Path:
 
 @lru_cache(maxsize=1)
 def activities() -> Mapping[str, tuple[str, ...]]:
-    """The programs of each activity; activities and programs in alphabetical order."""
-    return {name: tuple(sorted(programs)) for name, programs in sorted(_goals().items())}
+    """The programs of each activity that ask for anything, in alphabetical order both."""
+    return {
+        name: tuple(sorted(p for p, goal in programs.items() if goal.asks_for_something))
+        for name, programs in sorted(_goals().items())
+    }
 
 
 def activity_of(program: str) -> str:

@@ -51,7 +51,7 @@ def test_another_domain_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("every", "least"), [(30, 11), pytest.param(1, 300, marks=pytest.mark.slow)]
+    ("every", "least"), [(30, 12), pytest.param(1, 330, marks=pytest.mark.slow)]
 )
 def test_tasks_have_validated_plans(every: int, least: int) -> None:
     domain = get_domain("virtualhome")
