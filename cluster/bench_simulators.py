@@ -82,6 +82,8 @@ def bench_simulators(names: Sequence[str] | None = None) -> dict[str, Any]:
                 rows.append(_row(domain, simulator))
         except TaskError as error:
             left_out[name] = " ".join(str(error).split())
+    if not rows:
+        raise TaskError(f"none of these domains runs on both simulators: {left_out}")
     ratios = [row.ratio for row in rows]
     resets = [row.resets_ratio for row in rows]
     return {

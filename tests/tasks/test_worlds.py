@@ -84,7 +84,7 @@ class RoomsDomain:
 def test_objects_get_names_as_they_become_known(observation: str) -> None:
     domain = RoomsDomain()
     simulator = make_simulator(domain)  # type: ignore[arg-type]
-    text = Rendering([domain], RenderingConfig(observation=observation, random_names=False))  # type: ignore[list-item, arg-type]
+    text = Rendering([domain], RenderingConfig(observation=observation, random_names=False))  # type: ignore[list-item]
     simulator.reset(Task("rooms", "", "", ""))
     naming = text.naming(simulator, seed=5)
     assert text.prompt(simulator, naming) == (
