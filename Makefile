@@ -46,7 +46,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version); a few minutes, once"
 	@$(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "$(PYTHON) cannot make virtual environments: on Debian, install python3-venv" >&2; exit 1; }
-	@$(VENV)/bin/python -m pip install -qq -r requirements.lock
+	@$(VENV)/bin/python -m pip install -qq --no-deps -r requirements.lock
 	@$(VENV)/bin/python -m pip install -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
