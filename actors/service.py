@@ -66,7 +66,7 @@ class ActorService:
     ) -> None:
         self.name = name
         self._acting = acting
-        self._max_version_lag = shared_memory.bank.max_version_lag
+        self._max_version_lag = shared_memory.bank.version_lag
         self._bank = Bank(connection, run, shared_memory.bank)
         self._replica = BankReplica(
             connection,

@@ -61,6 +61,7 @@ class SharedBooks:
     read_back: bool  # whether the entries were read back, and not only counted
     problems: tuple[str, ...]  # of reading the banks back
     imported: int = 0  # entries that came from a bank's file
+    merged: int = 0  # entries that became one with another when they were encoded anew
 
     @classmethod
     def of(
@@ -75,6 +76,7 @@ class SharedBooks:
             duplicates=sum(bank.duplicates for bank in statistics.banks),
             retired=sum(bank.retired for bank in statistics.banks),
             imported=sum(bank.imported for bank in statistics.banks),
+            merged=sum(bank.merged for bank in statistics.banks),
             requested=sum(domain.requested for domain in statistics.domains),
             traced=sum(domain.traces for domain in statistics.domains),
             entries=sum(bank.entries for bank in statistics.banks),
@@ -123,10 +125,11 @@ def close(driver: DriverBooks, shared: SharedBooks | None, finished: bool = Fals
                 f"{shared.duplicates} duplicates",
             ),
             (
-                shared.admitted + shared.imported - shared.retired,
+                shared.admitted + shared.imported - shared.retired - shared.merged,
                 shared.entries,
                 f"{shared.admitted} procedures admitted + {shared.imported} imported - "
-                f"{shared.retired} retired, but the banks hold {shared.entries} entries",
+                f"{shared.retired} retired - {shared.merged} merged, but the banks hold "
+                f"{shared.entries} entries",
             ),
         )
         if found != expected

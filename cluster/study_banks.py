@@ -252,7 +252,7 @@ class _World:
 
     def _policy(self, changes: Mapping[str, Any], replica: BankReplica | None) -> Policy:
         acting = {**self._config.acting.model_dump(), "episodes": EPISODES, **changes}
-        lag = self._config.shared_memory.bank.max_version_lag
+        lag = self._config.shared_memory.bank.version_lag
         return Policy(self._model, self.version, ActingConfig.model_validate(acting), replica, lag)
 
     def _rollout(self, policy: Policy) -> Rollout:

@@ -263,6 +263,20 @@ class BankConfig(Section):
     max_version_lag: Positive = Field(
         8, description="Entries not seen for so many book versions are retired."
     )
+    on_new_version: Literal["keep", "retire", "reencode"] = Field(
+        "retire",
+        description="keep: entries stay whatever their version; retire: by max_version_lag; "
+        "reencode: besides, the learner encodes their prompts again with each new version. Entries "
+        "with a code that has been revived since are passed over in any case.",
+    )
+    reencode_s: Seconds = Field(
+        1.0, description="How long the learner may encode entries again, between two versions."
+    )
+
+    @property
+    def version_lag(self) -> int:
+        """How many versions an entry may lag behind; more than there are where all are kept."""
+        return 2**31 if self.on_new_version == "keep" else self.max_version_lag
 
 
 class SharedMemoryConfig(Section):

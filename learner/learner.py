@@ -2,7 +2,8 @@
 
 It takes the teacher's traces, keeps them in a reservoir, distils batches of new and replayed ones
 into a student, publishes versions that only rise, retires what the banks hold from versions too
-old, and writes checkpoints. What to do next is the schedule's decision; this file carries it out.
+old (or encodes it again), and writes checkpoints. What to do next is the schedule's decision; this
+file carries it out.
 
 Traces are acknowledged only once a checkpoint holds them, so that a learner that is killed gets
 again what came after its last checkpoint; a checkpoint names the traces that it holds, so that one
@@ -17,7 +18,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,14 @@ from learner import schedule
 from learner.checkpoint import CheckpointFolder
 from learner.curriculum import single, single_decisions
 from learner.errors import LearnerError
+from learner.reencoding import Reencoding, pass_over
 from learner.replay import Reservoir
 from learner.schedule import Schedule
 from learner.student import RoundStatistics, Student
 from learner.teacher import SimulatorKind, TeacherPool, TeacherStatistics
 from learner.teaching import Teaching
 from shared_memory.bank import Bank
+from shared_memory.bank_reencoding import BankReencoding
 from shared_memory.codec import decode, encode
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.queues import PlanQueue, Ticket, TraceQueue
@@ -108,11 +111,15 @@ class LearnerService:
         connection: redis.Redis,
         make_student: Callable[[], Student],
         ceiling: int | None = None,
+        reencode: Callable[[BankReencoding, Sequence[str], int, bytes], Reencoding] = pass_over,
     ) -> None:
         self._setting = setting
         self._connection = connection
         run, memory = setting.run, setting.shared_memory
         self._bank = Bank(connection, run, memory.bank)
+        self._stale_entries = BankReencoding(connection, run, memory.bank)
+        self._reencode = reencode
+        self._reencoding: Reencoding | None = None
         self._weights = PublishedWeights(connection, run)
         self._heartbeats = Heartbeats(connection, run)
         self._consumer = f"learner-{uuid.uuid4().hex[:8]}"
@@ -153,13 +160,14 @@ class LearnerService:
             self._adopt(published)
         self._schedule = Schedule(
             setting.distillation,
-            memory.bank.max_version_lag,
+            memory.bank.version_lag,
             time.monotonic(),
             version=version,
             held=len(self._reservoir),
             new=len(self._new),
             round_steps=int(state.get("round_steps", 0)),
             ceiling=ceiling,
+            reencode_s=memory.bank.reencode_s if memory.bank.on_new_version == "reencode" else 0.0,
         )
         self._inherit_traces()
 
@@ -249,6 +257,9 @@ class LearnerService:
                 self._doing = f"retires bank entries before version {min_version}"
                 self._bank.retire(min_version, deadline_s=RETIRE_DEADLINE_S)
                 self._handle(schedule.Retired())
+            case schedule.Reencode(seconds):
+                self._doing = "encodes bank entries again"
+                self._go_on_reencoding(seconds)
             case schedule.Checkpoint():
                 self._doing = "writes a checkpoint"
                 self._write_checkpoint()
@@ -296,12 +307,24 @@ class LearnerService:
 
     def _publish(self, version: int) -> None:
         statistics = self._student.round_statistics()
-        self._weights.publish(version, self._student.weights(version), _metadata(statistics))
+        payload = self._student.weights(version)
+        self._weights.publish(version, payload, _metadata(statistics))
+        if self._setting.shared_memory.bank.on_new_version == "reencode":
+            self._reencoding = self._reencode(
+                self._stale_entries, self._setting.domains, version, payload
+            )
         self._reports.append(
             VersionReport(version, self._round_new, self._round_replayed, statistics)
         )
         self._round_new = self._round_replayed = 0
         self._handle(schedule.Published(version))
+
+    def _go_on_reencoding(self, seconds: float) -> None:
+        began = time.monotonic()
+        going = self._reencoding is not None and self._reencoding.go_on(seconds)
+        if not going:
+            self._reencoding = None
+        self._handle(schedule.Reencoded(time.monotonic() - began, not going))
 
     # -- checkpoints ----------------------------------------------------------------------------
 

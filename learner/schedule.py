@@ -5,7 +5,8 @@ A version is a round of `steps_per_version` distillation steps. A round begins o
 start) if there is anything at all to learn from: versions go on rising while no new traces come,
 because actors wait for versions. No round begins whose version the driver does not allow yet, so
 that acting never lags further behind than its bound. A published version is followed by the
-retirement of what the banks hold from versions too old, and, now and then, by a checkpoint.
+retirement of what the banks hold from versions too old, by encoding their entries again for so
+long as that may take, and, now and then, by a checkpoint.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ class Retired:
 
 
 @dataclass(frozen=True, slots=True)
+class Reencoded:
+    """Bank entries were encoded again, for so many seconds; `through`: all of them are done."""
+
+    seconds: float
+    through: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """A checkpoint was written, in so many seconds."""
 
@@ -74,6 +83,7 @@ Event: TypeAlias = (
     | StepDone
     | Published
     | Retired
+    | Reencoded
     | Checkpointed
     | Allowed
     | CheckpointAsked
@@ -101,6 +111,13 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Reencode:
+    """Encode bank entries again with the published version, for at most so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Write a checkpoint, then acknowledge the traces that are in it."""
 
@@ -118,7 +135,7 @@ class Stop:
     """Everything is done: end."""
 
 
-Instruction: TypeAlias = Distil | Publish | Retire | Checkpoint | Wait | Stop
+Instruction: TypeAlias = Distil | Publish | Retire | Reencode | Checkpoint | Wait | Stop
 
 
 class Schedule:
@@ -127,6 +144,7 @@ class Schedule:
     `version` is the last published one, -1 before the first: then the first instruction is to
     publish version 0, the untrained model. `held` says how many traces are at hand for replay,
     `new` how many of them were in no batch yet, `round_steps` how far a resumed round had come.
+    `reencode_s` is how long bank entries may be encoded again for each version; 0: not at all.
     """
 
     def __init__(
@@ -141,6 +159,7 @@ class Schedule:
         ceiling: int | None = None,
         checkpoint_every_s: float = 5.0,
         longest_wait_s: float = 0.25,
+        reencode_s: float = 0.0,
     ) -> None:
         self.version = version
         self.round_steps = round_steps
@@ -152,6 +171,8 @@ class Schedule:
         self._round_ended = now
         self._ceiling = ceiling
         self._retire_due = False
+        self._reencode_s = reencode_s
+        self._reencode_left = 0.0
         self._unsaved = True
         self._saved_at = now
         self._least_checkpoint_every_s = checkpoint_every_s
@@ -182,9 +203,12 @@ class Schedule:
                 self._in_round = False
                 self._round_ended = now
                 self._retire_due = version > self._max_version_lag
+                self._reencode_left = self._reencode_s
                 self._unsaved = True
             case Retired():
                 self._retire_due = False
+            case Reencoded(seconds, through):
+                self._reencode_left = 0.0 if through else self._reencode_left - seconds
             case Checkpointed(seconds):
                 self._unsaved = False
                 self._checkpoint_asked = False
@@ -210,6 +234,8 @@ class Schedule:
             return Checkpoint()
         if self._stopping:
             return Stop()
+        if self._reencode_left > 0 and not self._in_round:
+            return Reencode(min(self._longest_wait_s, self._reencode_left))
         if self._ceiling is not None and self.version >= self._ceiling:
             return Wait(
                 self._longest_wait_s,

@@ -18,7 +18,7 @@ from shared_memory.connection import AtomicScript
 
 _COMMON = """
 local TOTALS = {'submitted', 'admitted', 'duplicates', 'retired', 'retired_submissions', 'bytes',
-  'imported', 'imported_submissions'}
+  'imported', 'imported_submissions', 'reencoded', 'merged'}
 local SIGNS = {'success', 'failure'}
 local function new_totals()
   local totals = {}
@@ -103,9 +103,7 @@ local function keep_procedure(counters, sign, keys, codes, version, fresh, total
   added[#added + 1] = struct.pack('>BI8I4', sign - 1, number, version) .. codes
   return number
 end
-local function retire(sign, keys, digest, width, totals, gone, tried)
-  local counts = redis.call('HGET', keys[1], digest)
-  local times = struct.unpack('>I4', counts)
+local function forget(sign, keys, digest, counts, width, totals, gone, tried)
   if #counts > 8 then
     local _, _, number = struct.unpack('>I4I4I8', counts)
     tried[#tried + 1] = tried_row(sign, number, 0, 0, string.sub(counts, 21))
@@ -116,8 +114,6 @@ local function retire(sign, keys, digest, width, totals, gone, tried)
   redis.call('HDEL', keys[2], digest)
   redis.call('ZREM', keys[3], digest)
   redis.call('ZREM', keys[5], digest)
-  totals.retired = totals.retired + 1
-  totals.retired_submissions = totals.retired_submissions + times
   totals.bytes = totals.bytes - #record
   local number, entries, version =
     struct.unpack('>I8I4I4', redis.call('HGET', keys[4], codes))
@@ -128,6 +124,12 @@ local function retire(sign, keys, digest, width, totals, gone, tried)
     totals.bytes = totals.bytes - #codes
     gone[#gone + 1] = struct.pack('>BI8', sign - 1, number)
   end
+end
+local function retire(sign, keys, digest, width, totals, gone, tried)
+  local counts = redis.call('HGET', keys[1], digest)
+  forget(sign, keys, digest, counts, width, totals, gone, tried)
+  totals.retired = totals.retired + 1
+  totals.retired_submissions = totals.retired_submissions + struct.unpack('>I4', counts)
 end
 local function evict(policy, sign, keys, counters, width, most, most_bytes, total, gone, tried)
   local fresh = total.admitted + total.imported
@@ -312,3 +314,71 @@ return {'ok', fresh, merged}
 """KEYS: counters log, then both banks' as for PUSH. ARGV: as for PUSH up to the epoch, then sign
 1|2, the guard's name and this batch's number (a batch that was taken in before changes nothing),
 then the entries (digest, codes, record with its codes, times, refused, version, action)."""
+
+REENCODE = AtomicScript(
+    _COMMON
+    + """
+local counters, log = KEYS[1], KEYS[2]
+local banks = banks_from(3)
+local at = 0
+local function take() at = at + 1; return ARGV[at] end
+local width = tonumber(take())
+take(); take()
+local policy, longest = take(), take()
+local wrong = unfit(counters, width, take(), policy)
+if wrong then return wrong end
+local sign, encoded = tonumber(take()), tonumber(take())
+local keys = banks[sign]
+local total, added, touched, gone, tried = new_totals(), {}, {}, {}, {}
+local same, moving = 0, {}
+for _ = 1, tonumber(take()) do
+  local digest, new, codes, record, action = take(), take(), take(), take(), take()
+  local counts = redis.call('HGET', keys[1], digest)
+  local times, last, refused = 0, encoded, 0
+  if counts then times, last = struct.unpack('>I4I4', counts) end
+  if last < encoded then
+    if #counts > 8 then refused = select(4, struct.unpack('>I4I4I8I4', counts)) end
+    if new == digest then
+      same = same + 1
+    else
+      forget(sign, keys, digest, counts, width, total, gone, tried)
+      total.reencoded = total.reencoded + 1
+    end
+    moving[#moving + 1] = {digest ~= new, new, codes, record, action, times, refused}
+  end
+end
+for _, entry in ipairs(moving) do
+  local moved, new, codes, record, action, times, refused = unpack(entry)
+  local version, fresh = encoded, false
+  local target = moved and redis.call('HGET', keys[1], new)
+  if target then
+    total.merged = total.merged + 1
+    local more, last = struct.unpack('>I4I4', target)
+    times, version = times + more, math.max(encoded, last)
+    if #target > 8 then refused = refused + select(4, struct.unpack('>I4I4I8I4', target)) end
+    if last < encoded then
+      total.bytes = total.bytes - redis.call('HSTRLEN', keys[2], new) + #record
+      redis.call('HSET', keys[2], new, record)
+    end
+  elseif moved then
+    fresh = true
+    redis.call('HSET', keys[2], new, record)
+    total.bytes = total.bytes + #record
+  end
+  place(policy, sign, banks, new, times, version)
+  local number = keep_procedure(
+    counters, sign, keys, codes, version, fresh, total, added, touched)
+  redis.call('HSET', keys[1], new,
+    struct.pack('>I4I4I8I4', times, version, number, refused) .. action)
+  tried[#tried + 1] = tried_row(sign, number, times, refused, action)
+end
+write_totals(counters, sign, total)
+write_log(counters, log, longest, width, added, touched, gone, tried)
+return {same, total.reencoded, total.merged}
+"""
+)
+"""KEYS: counters log, then both banks' as for PUSH. ARGV: as for PUSH up to the epoch, then sign
+1|2, the version that encoded, then the entries (digest, digest with the new codes, new codes,
+record with them, action); entries that are gone, or were seen with that version, stay as they
+are. All of them leave their places before the first takes its new one; an entry that none of them
+is, and that version has not seen, gives its place up to the one that comes there."""

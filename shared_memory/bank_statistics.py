@@ -19,7 +19,7 @@ from shared_memory.records import SIGNS, BankEntry, Sign
 @dataclass(frozen=True, slots=True)
 class SignStatistics:
     """One bank (a domain's M+ or M-). submitted = admitted + duplicates; entries = admitted +
-    imported - retired."""
+    imported - retired - merged."""
 
     domain: str
     sign: Sign
@@ -31,6 +31,8 @@ class SignStatistics:
     retired: int
     bytes: int  # of records and procedures, without the server's own overhead
     imported: int = 0  # entries that came from a file, without an episode of this run
+    reencoded: int = 0  # times that a newer book gave an entry other codes
+    merged: int = 0  # of these, entries that became one with another
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class BankStatistics:
             retired=sum(bank.retired for bank in banks),
             bytes=sum(bank.bytes for bank in banks),
             imported=sum(bank.imported for bank in banks),
+            reencoded=sum(bank.reencoded for bank in banks),
+            merged=sum(bank.merged for bank in banks),
         )
 
     @property
@@ -169,6 +173,8 @@ def _sign_statistics(
         retired=counters[f"{sign}:retired"],
         bytes=counters[f"{sign}:bytes"],
         imported=counters[f"{sign}:imported"],
+        reencoded=counters[f"{sign}:reencoded"],
+        merged=counters[f"{sign}:merged"],
     )
 
 

@@ -159,8 +159,8 @@ class _BankReading:
             ("entries with records", self._records, bank.entries),
             ("entries filed by version", self._filed(), bank.entries),
             (
-                "admitted + imported - retired",
-                bank.admitted + bank.imported - bank.retired,
+                "admitted + imported - retired - merged",
+                bank.admitted + bank.imported - bank.retired - bank.merged,
                 bank.entries,
             ),
             ("admitted + duplicates", bank.admitted + bank.duplicates, bank.submitted),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, NoReturn, TypeVar
@@ -28,8 +29,9 @@ from shared_memory.records import (
     Trace,
 )
 
-SCHEMA_VERSION = 3
-"""2: `PlanOutcomeRecord.cached`, absent before."""
+SCHEMA_VERSION = 4
+"""2: `PlanOutcomeRecord.cached`, absent before. 3: `Episode.fault`, absent before. 4: the prompt
+tokens of a `BankEntry` are packed bytes, a list before."""
 MAX_BYTES = 8 * 1024 * 1024
 """The largest record, in bytes."""
 MAX_TEXT = 2 * 1024 * 1024
@@ -115,6 +117,64 @@ def _tokens(name: str) -> _Field:
         return tuple(value)
 
     return _Field(name, lambda value: list(unpack(value)), unpack)
+
+
+_TOKEN_WIDTHS = (1, 2, 4)
+_DEFLATED = 4
+"""Bit of the first byte of packed tokens; the bits below it choose the width of one token."""
+_WORTH_DEFLATING = 48
+
+
+def pack_tokens(tokens: Sequence[int]) -> bytes:
+    """Token numbers as bytes: one, two or four each, deflated where that is shorter."""
+    if not tokens:
+        return b""
+    most = max(tokens)
+    kind = (most >= 2**8) + (most >= 2**16)
+    plain = np.asarray(tokens, dtype=f"<u{_TOKEN_WIDTHS[kind]}").tobytes()
+    if len(plain) >= _WORTH_DEFLATING:
+        deflated = zlib.compress(plain, 1)
+        if len(deflated) < len(plain):
+            return bytes([kind | _DEFLATED]) + deflated
+    return bytes([kind]) + plain
+
+
+def unpack_tokens(payload: bytes) -> tuple[int, ...]:
+    """The inverse of `pack_tokens`; whatever the bytes are, no more than the limit is inflated."""
+    if not payload:
+        return ()
+    kind, body = payload[0] & ~_DEFLATED, payload[1:]
+    if kind >= len(_TOKEN_WIDTHS):
+        raise _Refused("prompt_tokens are not packed tokens")
+    width = _TOKEN_WIDTHS[kind]
+    if payload[0] & _DEFLATED:
+        inflater = zlib.decompressobj()
+        try:
+            body = inflater.decompress(body, width * MAX_TOKENS + 1)
+        except zlib.error as error:
+            raise _Refused(f"prompt_tokens are not packed tokens: {error}") from error
+        if not inflater.eof or inflater.unused_data:
+            raise _Refused(f"prompt_tokens are cut short, or more than {MAX_TOKENS}")
+    if len(body) % width or len(body) > width * MAX_TOKENS:
+        raise _Refused(f"prompt_tokens must be at most {MAX_TOKENS} packed tokens")
+    tokens = np.frombuffer(body, dtype=f"<u{width}")
+    if tokens.size and int(tokens.max()) >= 2**31:
+        raise _Refused(f"prompt_tokens must be whole numbers from 0 to {2**31 - 1}")
+    found: tuple[int, ...] = tuple(tokens.tolist())
+    return found
+
+
+def _packed_tokens(name: str) -> _Field:
+    """As `_tokens`, but written as packed bytes; lists of older records are read."""
+    listed = _tokens(name)
+
+    def unpack(value: Any) -> tuple[int, ...]:
+        if isinstance(value, bytes):
+            return unpack_tokens(value)
+        found: tuple[int, ...] = listed.unpack(value)
+        return found
+
+    return _Field(name, lambda value: pack_tokens(listed.unpack(value)), unpack)
 
 
 def pack_codes(codes: Codes) -> bytes:
@@ -285,7 +345,7 @@ _BANK_ENTRY = _Schema(
     _whole("decision", 0, MAX_DECISIONS),
     _whole("book_version", 0, MAX_VERSION),
     _flag("accepted"),
-    _tokens("prompt_tokens"),
+    _packed_tokens("prompt_tokens"),
 )
 _SCHEMAS: dict[type[Any], _Schema[Any]] = {
     schema.make: schema
@@ -359,7 +419,7 @@ def unpack(payload: bytes) -> Any:
             use_list=True,
             ext_hook=_refuse_extension,
             max_str_len=MAX_TEXT * 4,
-            max_bin_len=2 * MAX_CODES,
+            max_bin_len=4 * MAX_TOKENS + 1,
             max_array_len=MAX_TOKENS,
             max_map_len=1024,
             max_ext_len=0,

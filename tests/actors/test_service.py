@@ -23,14 +23,18 @@ from configs.schema import (
     SharedMemoryConfig,
     StreamConfig,
 )
+from learner.reencoding import PublishedEncoder, pass_over
 from model.making import make_lm
 from model.procedure_lm import ProcedureLM
 from model.saving import to_bytes
+from shared_memory.bank import Bank
+from shared_memory.bank_reencoding import BankReencoding
 from shared_memory.bank_statistics import read_statistics
 from shared_memory.bank_verification import verify
 from shared_memory.connection import connect
 from shared_memory.outcomes import EpisodeEvent, OutcomeLog
 from shared_memory.queues import PlanQueue
+from shared_memory.records import SIGNS
 from shared_memory.replica import BankReplica
 from shared_memory.server import EmbeddedServer
 from shared_memory.weights import PublishedWeights
@@ -233,3 +237,55 @@ def test_a_plain_lm_acts_and_fills_no_bank(client: redis.Redis) -> None:
     assert any(outcome.steps for outcome in actor.probe(probes, restrict=True).outcomes)
     with pytest.raises(ActingError, match="no procedures that could be exchanged"):
         actor.probe(probes, restrict=True, shuffle="domain")
+
+
+def held_prompts(client: redis.Redis, run: str) -> dict[tuple[str, tuple[int, ...]], list[int]]:
+    """The codes that each prompt of a run's banks has there."""
+    bank = Bank(client, run, SharedMemoryConfig().bank)
+    return {
+        (domain, each.entry.prompt_tokens): each.entry.codes.tolist()
+        for domain in DOMAINS
+        for sign in SIGNS
+        for _, each in bank.entries(domain, sign)
+    }
+
+
+def test_entries_that_are_encoded_again_have_the_codes_that_actors_would_give_them(
+    client: redis.Redis,
+) -> None:
+    first, second = to_bytes(model(5), 1), to_bytes(model(6), 2)
+    for run, version, payload in (("moved", 1, first), ("control", 2, second)):
+        PublishedWeights(client, run).publish(version, payload)
+        service(client, run).act(ASSIGNMENTS)
+    before, control = held_prompts(client, "moved"), held_prompts(client, "control")
+    prompts = sorted(before)
+    encoder = PublishedEncoder(first)
+    for start in range(0, len(prompts), 64):
+        some = prompts[start : start + 64]
+        codes = encoder.encode([tokens for _, tokens in some])
+        assert [each.tolist() for each in codes if each is not None] == [
+            before[prompt] for prompt in some
+        ]
+    assert encoder.encode([(), (10**6,), (1,) * 160]) == [None] * 3
+
+    going = pass_over(
+        BankReencoding(client, "moved", SharedMemoryConfig().bank), tuple(DOMAINS), 2, second
+    )
+    assert going.go_on(0.0)  # no time at all: nothing is done
+    while going.go_on(0.01):
+        pass
+    after = held_prompts(client, "moved")
+    assert (going.unreadable, going.done.moved > 0) == (0, True)
+    shared = set(after) & set(control)
+    assert len(shared) > 10
+    assert {prompt: after[prompt] for prompt in shared} == {
+        prompt: control[prompt] for prompt in shared
+    }
+    assert any(after[prompt] != before[prompt] for prompt in shared)
+    assert verify(client, "moved", tuple(DOMAINS)).problems == ()
+
+
+def test_a_book_that_is_not_in_use_encodes_nothing() -> None:
+    made = model(7)
+    made.book.ready.fill_(False)
+    assert PublishedEncoder(to_bytes(made, 1)).encode([(1, 2), (3,)]) == [None, None]

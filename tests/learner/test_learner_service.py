@@ -1,18 +1,24 @@
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import redis
 from learner_world import DOMAINS, RUN, ParrotStudent, push, requests, setting, wait_for
 
+from configs.schema import BankConfig, SharedMemoryConfig
 from learner.checkpoint import CheckpointFolder
 from learner.errors import LearnerError
 from learner.learner import LearnerService
+from learner.reencoding import Reencoding
+from shared_memory.bank import Bank
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.outcomes import OutcomeLog
 from shared_memory.queues import PlanQueue, TraceQueue
-from shared_memory.records import PlanOutcomeRecord
+from shared_memory.records import Codes, Decision, Episode, PlanOutcomeRecord
 from shared_memory.weights import PublishedWeights
 
 
@@ -216,3 +222,56 @@ def test_a_teacher_that_fails_ends_the_learner_with_a_sentence(
     running.thread.join(20)
     assert isinstance(running.error, LearnerError)
     assert "the teacher failed" in str(running.error)
+
+
+class NextCodes:
+    """Encodes every prompt as its first token."""
+
+    def encode(self, prompts: Sequence[Sequence[int]]) -> list[Codes | None]:
+        return [np.full(3, prompt[0], dtype=np.uint16) for prompt in prompts]
+
+
+def bank_episode(number: int, version: int) -> Episode:
+    codes = np.full(3, 40 + number, dtype=np.uint16)
+    decision = Decision(0, codes, f"put block{number}", True, (number, 5))
+    return Episode(
+        *(number, number, f"{number:032x}", DOMAINS[0], 0, version, True, 1, 1, 1),
+        *((decision,), "actor-0", 0.1, 0, 0),
+    )
+
+
+@pytest.mark.parametrize("policy", ["keep", "retire", "reencode"])
+def test_what_becomes_of_bank_entries_when_versions_are_published(
+    client: redis.Redis, tmp_path: Path, policy: str
+) -> None:
+    config = BankConfig.model_validate({"max_version_lag": 2, "on_new_version": policy})
+    bank = Bank(client, RUN, config)
+    bank.push([bank_episode(number, 0) for number in range(9)], requests(8))
+    plain = setting(tmp_path)
+    learner = LearnerService(
+        replace(plain, shared_memory=SharedMemoryConfig(bank=config)),
+        client,
+        ParrotStudent,
+        reencode=lambda entries, domains, version, _: Reencoding(
+            entries, domains, version, NextCodes
+        ),
+    )
+    thread = threading.Thread(target=learner.run)
+    thread.start()
+    try:
+        wait_for(lambda: learner.version >= 4, 60.0)
+    finally:
+        learner.ask_stop()
+        thread.join(15)
+    total = bank.statistics().total("success")
+    held = {tuple(each.entry.codes) for _, each in bank.entries(DOMAINS[0], "success")}
+    assert bank.verify().problems == ()
+    if policy == "keep":
+        assert (total.entries, total.retired, total.reencoded) == (9, 0, 0)
+    elif policy == "retire":
+        assert (total.entries, total.retired, total.reencoded) == (0, 9, 0)
+    else:
+        assert (total.entries, total.retired, total.reencoded) == (9, 0, 9)
+        assert held == {(number,) * 3 for number in range(9)}
+        versions = {each.last_version for _, each in bank.entries(DOMAINS[0], "success")}
+        assert min(versions) >= learner.version - 1

@@ -14,6 +14,8 @@ from learner.schedule import (
     Instruction,
     Publish,
     Published,
+    Reencode,
+    Reencoded,
     Retire,
     Retired,
     Schedule,
@@ -172,3 +174,32 @@ def test_versions_rise_by_one_never_past_the_ceiling_and_it_can_always_stop(
             break
         carry_out(instruction)
     assert schedule.next(now) == Stop()
+
+
+def test_bank_entries_are_encoded_again_between_versions_for_a_bounded_time() -> None:
+    schedule = make(version=0, reencode_s=0.6, checkpoint_every_s=1e9)
+    schedule.handle(TracesArrived(9), 0.0)
+    for _ in range(3):
+        assert schedule.next(0.0) == Distil()
+        schedule.handle(StepDone(1), 0.0)
+    assert schedule.next(0.0) == Publish(1)
+    schedule.handle(Published(1), 0.0)
+    for _ in range(2):
+        assert schedule.next(0.0) == Reencode(0.25)
+        schedule.handle(Reencoded(0.25, through=False), 0.0)
+    last = schedule.next(0.0)
+    assert isinstance(last, Reencode)
+    assert last.seconds < 0.2
+    schedule.handle(Reencoded(0.3, through=False), 0.0)
+    assert schedule.next(0.0) == Distil()  # the next round's
+    schedule.handle(Published(2), 0.0)
+    schedule.handle(Reencoded(0.01, through=True), 0.0)
+    assert not isinstance(schedule.next(0.0), Reencode)
+
+
+def test_a_learner_that_stops_encodes_nothing_again() -> None:
+    schedule = make(version=0, reencode_s=5.0)
+    schedule.handle(Published(1), 0.0)
+    assert isinstance(schedule.next(0.0), Reencode)
+    schedule.handle(StopAsked(), 0.0)
+    assert not isinstance(schedule.next(0.0), Reencode)

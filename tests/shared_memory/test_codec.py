@@ -1,6 +1,7 @@
 """Records survive the way through bytes; anything else is refused."""
 
 import dataclasses
+import zlib
 from typing import Any
 
 import msgpack
@@ -232,3 +233,52 @@ def test_a_decision_may_have_no_procedure_but_a_bank_entry_must() -> None:
     entry = BankEntry(none, "a", True, "blocks", 0, 0, "0" * 32, 0, 0, 1, True, ())
     with pytest.raises(SharedMemoryError):
         encode(entry)
+
+
+def entry_of(tokens: tuple[int, ...]) -> BankEntry:
+    codes = np.zeros(3, dtype=np.uint16)
+    return BankEntry(codes, "a", True, "blocks", 0, 0, "0" * 32, 0, 0, 1, True, tokens)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        (),
+        (0,),
+        (255,) * 40,
+        tuple(range(256)),
+        tuple(range(300)) * 3,
+        (70_000, 1) * 50,
+        (2**31 - 1,),
+        (7,) * codec.MAX_TOKENS,
+    ],
+)
+def test_prompt_tokens_are_packed(tokens: tuple[int, ...]) -> None:
+    entry = entry_of(tokens)
+    payload = encode(entry)
+    assert decode(BankEntry, payload).prompt_tokens == tokens
+    listed = [3, *msgpack.unpackb(payload)[1:-1], list(tokens)]  # as schema version 3 has it
+    assert decode(BankEntry, msgpack.packb(listed)).prompt_tokens == tokens
+    assert len(payload) <= len(msgpack.packb(listed)) + 3
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"\x03abcd",
+        b"\x01abc",
+        b"\x80",
+        b"\x02\xff\xff\xff\xff",
+        b"\x04not deflated",
+        b"\x04" + zlib.compress(bytes(codec.MAX_TOKENS + 1)),
+        b"\x04" + zlib.compress(bytes(2**27)),
+        b"\x04" + zlib.compress(b"abc")[:-1],
+        b"\x04" + zlib.compress(b"abc") + b"x",
+        b"\x00" + bytes(codec.MAX_TOKENS + 1),
+    ],
+)
+def test_hostile_prompt_tokens_are_refused(packed: bytes) -> None:
+    values = msgpack.unpackb(encode(entry_of(())))
+    values[-1] = packed
+    with pytest.raises(SharedMemoryError, match=r"prompt_tokens|limits"):
+        decode(BankEntry, msgpack.packb(values))
