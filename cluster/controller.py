@@ -1,9 +1,9 @@
 """The run itself: what happens is taken in, and what follows from it is sent out.
 
 It follows the script (`cluster.script`): a probe before learning, then for each phase of the
-stream its tasks and a probe of all phases so far. `round` goes on by about one book version's
-worth of tasks; RLlib's `training_step` and `driver.run` both call nothing but `start`, `round` and
-`close`. All waiting happens in `_turn`, a quarter of a second at a time at most.
+stream its tasks and a probe of all phases so far and the next. `round` goes on by about one book
+version's worth of tasks; RLlib's `training_step` and `driver.run` both call nothing but `start`,
+`round` and `close`. All waiting happens in `_turn`, a quarter of a second at a time at most.
 """
 
 from __future__ import annotations

@@ -45,5 +45,6 @@ class Script:
         return ("free",)
 
     def probe_phases(self, stage: Stage) -> Sequence[int]:
-        """Whose held-out tasks are tried: of all phases before learning, then of those so far."""
-        return range(self.phases if stage.phase < 0 else stage.phase + 1)
+        """Whose held-out tasks are tried: of all phases before learning, then of those so far and
+        the next one, for forward transfer."""
+        return range(self.phases if stage.phase < 0 else min(self.phases, stage.phase + 2))
