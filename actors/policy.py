@@ -32,10 +32,10 @@ from shared_memory.records import SIGNS, Codes, Sign
 class Replica(Protocol):
     """The look-up that a policy needs of a bank's replica (`shared_memory.replica`)."""
 
-    def lookup(
+    def lookup_batch(
         self,
-        domain: str,
-        sign: Sign,
+        domains: Sequence[str],
+        signs: Sequence[Sign],
         codes: npt.NDArray[np.uint16],
         code_vectors: npt.NDArray[np.float32],
         mean: npt.NDArray[np.float32],
@@ -43,8 +43,8 @@ class Replica(Protocol):
         min_version: int,
         nearest: int,
         threshold: float,
-    ) -> Sequence[NeighboursLike]:
-        """The nearest valid procedures of each of the B given ones."""
+    ) -> Mapping[Sign, Sequence[NeighboursLike]]:
+        """Of each sign's banks, the nearest valid procedures of each of the B given ones."""
 
     def tried(
         self,
@@ -138,8 +138,9 @@ class Policy:
                 return self._decide_by_outcomes(
                     self.engine, list(slots), domains, codes, own, allowed, banks
                 )
-            helpful, hit_success = self._consult("success", domains, codes, own, banks)
-            harmful, hit_failure = self._consult("failure", domains, codes, own, banks)
+            near = self._near(domains, codes) if banks else {}
+            helpful, hit_success = self._reconstruct(near.get("success"), own)
+            harmful, hit_failure = self._reconstruct(near.get("failure"), own)
             answers = self.engine.decode(
                 list(slots),
                 helpful,
@@ -229,35 +230,32 @@ class Policy:
             for row, slot in enumerate(slots)
         ]
 
-    def _consult(
-        self,
-        sign: Sign,
-        domains: Sequence[str],
-        codes: npt.NDArray[np.uint16],
-        own: torch.Tensor,
-        banks: bool,
+    def _near(
+        self, domains: Sequence[str], codes: npt.NDArray[np.uint16]
+    ) -> Mapping[Sign, Sequence[NeighboursLike]]:
+        """What each bank in use has near each decision: all of them in one look-up."""
+        signs = [sign for sign in SIGNS if self.config.banks in ("both", sign)]
+        if self.replica is None or not signs:
+            return {}
+        return self.replica.lookup_batch(
+            domains,
+            signs,
+            codes,
+            self._vectors_numpy,
+            self._mean,
+            self._born,
+            self._min_version,
+            self.config.nearest,
+            self.config.threshold,
+        )
+
+    def _reconstruct(
+        self, near: Sequence[NeighboursLike] | None, own: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """R^B of each decision from the bank of one sign, and where it had something to say."""
-        if not banks or self.replica is None or self.config.banks not in ("both", sign):
-            return own, torch.zeros(len(domains), dtype=torch.bool)
-        found: list[NeighboursLike | None] = [None] * len(domains)
-        for domain in sorted(set(domains)):
-            rows = [row for row, name in enumerate(domains) if name == domain]
-            near = self.replica.lookup(
-                domain,
-                sign,
-                codes[rows],
-                self._vectors_numpy,
-                self._mean,
-                self._born,
-                self._min_version,
-                self.config.nearest,
-                self.config.threshold,
-            )
-            for row, neighbours in zip(rows, near, strict=True):
-                found[row] = neighbours
-        complete = [neighbours for neighbours in found if neighbours is not None]
-        return reconstruct(own, complete, self._vectors, self.config.temperature)
+        """R^B of each decision from the banks of one sign, and where they had something to say."""
+        if near is None:
+            return own, torch.zeros(own.shape[0], dtype=torch.bool)
+        return reconstruct(own, near, self._vectors, self.config.temperature)
 
 
 def _derangement(groups: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -11,9 +11,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from configs.schema import DomainShare, ModelConfig, PhaseConfig, RenderingConfig, StreamConfig
 from model.procedure_lm import ProcedureLM
-from shared_memory.lookup import Book, Neighbours
-from shared_memory.records import Sign
-from shared_memory.replica import ReplicaBank
+from shared_memory.book import Book
+from shared_memory.lookup import Neighbours
+from shared_memory.records import SIGNS, Sign
+from shared_memory.replica import search_banks
+from shared_memory.replica_bank import ReplicaBank
 from shared_memory.tried import Counts
 from tasks.rendering import Rendering
 from tasks.stream import TaskStream
@@ -35,22 +37,22 @@ class FilledReplica:
 
     def __init__(self, chunks: int, codes: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        self._banks: dict[tuple[str, Sign], ReplicaBank] = {}
+        self._banks: dict[str, dict[Sign, ReplicaBank]] = {domain: {} for domain in SIZES}
         for domain in SIZES:
-            for sign in ("success", "failure"):
+            for sign in SIGNS:
                 bank = ReplicaBank(actions=True)
                 bank.add(
                     np.arange(BANK_PROCEDURES, dtype=np.int64),
                     np.ones(BANK_PROCEDURES, dtype=np.int64),
                     rng.integers(0, codes, (BANK_PROCEDURES, chunks)).astype(np.uint16),
                 )
-                self._banks[domain, sign] = bank
+                self._banks[domain][sign] = bank
         self._book: Book | None = None
 
-    def lookup(
+    def lookup_batch(
         self,
-        domain: str,
-        sign: Sign,
+        domains: Sequence[str],
+        signs: Sequence[Sign],
         codes: Any,
         code_vectors: Any,
         mean: Any,
@@ -58,17 +60,19 @@ class FilledReplica:
         min_version: int,
         nearest: int,
         threshold: float,
-    ) -> Sequence[Neighbours]:
-        """The nearest procedures, as `BankReplica.lookup`."""
+    ) -> Mapping[Sign, Sequence[Neighbours]]:
+        """The nearest procedures, as `BankReplica.lookup_batch`."""
         if self._book is None:
             self._book = Book(code_vectors, mean, code_born)
-        return self._banks[domain, sign].lookup(self._book, codes, min_version, nearest, threshold)
+        return search_banks(
+            self._banks, self._book, domains, signs, codes, min_version, nearest, threshold
+        )
 
     def tried(
         self, domain: str, sign: Sign, codes: Any, code_born: Any, min_version: int
     ) -> Sequence[Mapping[str, Counts]]:
         """What was tried, as `BankReplica.tried`."""
-        return self._banks[domain, sign].tried_with(codes, code_born, min_version)
+        return self._banks[domain][sign].tried_with(codes, code_born, min_version)
 
 
 def make_stream(tasks: int) -> TaskStream:

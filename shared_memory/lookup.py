@@ -1,32 +1,43 @@
-"""The nearest procedures of a bank, exactly: centred cosine by table look-ups, numpy only.
+"""The nearest procedures of banks, exactly: centred cosine by table look-ups, numpy only.
 
-A procedure is n codes, so the inner product of two centred procedures is a sum of n table
-entries: <R - m, P - m> = sum_j <C[R_j] - m_j, C[P_j] - m_j>. For each decision a table (n, K) is
-made; a bank of N procedures then costs N·n look-ups, whatever the width d (product quantisation's
-asymmetric distance; exact here because both sides are quantised). The few best by float32 sums
-are scored again in float64. Centring on the running mean is ours.
+A batch of decisions is asked of any number of banks at once: a table of what each code adds to
+the cosine is made for each decision (product quantisation's asymmetric distance; exact here,
+because both sides are quantised), candidates are found bank by bank, by early bounds where the
+threshold allows (`pruning`) or by float32 sums over all rows, and all of them together are scored
+in float64. Where faiss is installed it may do the sums over all rows instead (`faiss_scan`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from shared_memory.errors import SharedMemoryError
+from shared_memory.book import (
+    Book,
+    Codebatch,
+    Doubles,
+    Floats,
+    Integers,
+    Questions,
+    Rows,
+    Versions,
+)
+from shared_memory.pruning import TELLING, Head, Pairs, true_places
 
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Codebatch = npt.NDArray[np.uint16]
-
-_NEVER = np.iinfo(np.int64).max
-_SCORES_AT_ONCE = 8_000_000
-_ROWS_A_BLOCK = 8192
 _ROUNDING = 1e-12  # of float64 sums: a procedure's cosine with itself is 1
 _MARGIN = 1e-4
 """More than float32 sums can be wrong by; within it, candidates are scored in float64."""
+_DECISIONS_AT_ONCE = 64
+_SCORED_AT_ONCE = 16_384
+_FLOATS_A_BLOCK = 1 << 17
+_GROUPS = 64
+_FEWEST_TO_PRUNE = 1024
+_FUTILE = 0.06
+"""Where a head leaves a larger share of the rows, summing all chunks of all rows is as cheap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,179 +55,231 @@ class Neighbours:
         return int(self.similarities.shape[0])
 
 
-class Book:
-    """A procedure-book as the look-up needs it: code vectors (K, d), mean (n, d), born (K,).
-
-    `born[c]` is the version at which code c last changed its meaning.
-    """
-
-    def __init__(
-        self,
-        code_vectors: npt.NDArray[np.floating],
-        mean: npt.NDArray[np.floating],
-        born: npt.NDArray[np.integer],
-    ) -> None:
-        if code_vectors.ndim != 2 or mean.ndim != 2 or code_vectors.shape[1] != mean.shape[1]:
-            raise SharedMemoryError(
-                f"code vectors must be (K, d) and their mean (n, d) with the same d, but they are "
-                f"{code_vectors.shape} and {mean.shape}"
-            )
-        if born.shape != code_vectors.shape[:1]:
-            raise SharedMemoryError(
-                f"code_born must have one version a code, ({code_vectors.shape[0]},), but is "
-                f"{born.shape}"
-            )
-        self.given = (code_vectors.copy(), mean.copy(), born.copy())
-        self._vectors: Doubles = code_vectors.astype(np.float64)
-        self._mean: Doubles = mean.astype(np.float64)
-        self._squares: Doubles = np.empty((mean.shape[0], code_vectors.shape[0]))  # (n, K)
-        for chunk, centre in enumerate(self._mean):
-            self._squares[chunk] = np.square(self._vectors - centre).sum(axis=1)
-        self.born: Integers = born.astype(np.int64)
+class Searched(Protocol):
+    """A bank as the look-up sees it."""
 
     @property
-    def codes(self) -> int:
-        """K."""
-        return int(self.born.shape[0])
+    def rows(self) -> Rows:
+        """Procedures (N, n)."""
 
     @property
-    def chunks(self) -> int:
-        """n."""
-        return int(self._mean.shape[0])
+    def versions(self) -> Versions:
+        """Last version that saw each procedure (N,)."""
 
-    def is_same(
-        self,
-        code_vectors: npt.NDArray[np.floating],
-        mean: npt.NDArray[np.floating],
-        born: npt.NDArray[np.integer],
-    ) -> bool:
-        """Whether these arrays have the values that this book was made of."""
-        return all(
-            np.array_equal(mine, theirs)
-            for mine, theirs in zip(self.given, (code_vectors, mean, born))
-        )
-
-    def vectors(self, codes: Codebatch) -> Doubles:
-        """Centred procedures (B, n, d) of codes (B, n)."""
-        return self._vectors[codes] - self._mean
-
-    def norms(self, codes: Codebatch) -> Doubles:
-        """Lengths (B,) of centred procedures (B, n)."""
-        lengths: Doubles = np.sqrt(self._squares[np.arange(self.chunks), codes].sum(axis=1))
-        return lengths
-
-    def tables(self, directions: Doubles) -> Floats:
-        """(n, K, Q): what code k in chunk j adds to the product with direction q of (Q, n, d)."""
-        tables = np.empty((self.chunks, self.codes, directions.shape[0]), dtype=np.float32)
-        for chunk, centre in enumerate(self._mean):
-            tables[chunk] = (self._vectors - centre) @ directions[:, chunk].T
-        return tables
+    def inverse_lengths(self, book: Book, min_version: int) -> Floats:
+        """1 / length of each procedure (N,); 0 for those that must not be found."""
 
 
-def judge(book: Book, codes: Codebatch) -> tuple[Integers, Floats]:
-    """What a book says of procedures (N, n): born (N,) and 1 / length (N,).
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """Decisions (rows of the batch, rising) that ask one bank; `answer`: which list gets it."""
 
-    A procedure last seen with version v is valid where born <= v: none of its codes has changed
-    its meaning since. One with codes that the book does not have is never valid; the length of
-    one that is exactly the mean is 0, and so is its 1 / length: it is like nothing.
-    """
-    exists = codes.max(axis=1, initial=0) < book.codes
-    safe = np.where(exists[:, None], codes, 0).astype(np.uint16)
-    born = np.where(exists, book.born[safe].max(axis=1, initial=0), _NEVER)
-    lengths = book.norms(safe)
-    inverse = np.zeros(codes.shape[0], dtype=np.float32)
-    np.divide(1.0, lengths, out=inverse, where=lengths > 0.0, casting="unsafe")
-    return born, inverse
+    bank: Searched
+    decisions: Integers
+    answer: int = 0
 
 
-def nearest_procedures(
+def search(
     book: Book,
-    queries: Codebatch,
-    columns: Codebatch,
-    inverse_lengths: Floats,
+    codes: Codebatch,
+    inquiries: Sequence[Inquiry],
+    answers: int,
+    min_version: int,
     nearest: int,
     threshold: float,
-) -> list[Neighbours]:
-    """For each query (B, n) the best procedures of a bank with cosine >= threshold.
+) -> list[list[Neighbours]]:
+    """For each answer and decision (B, n) the best of the banks that it asked, best first.
 
-    `columns` (n, N) are the bank's procedures, one a column; `inverse_lengths` (N,) is 0 for
-    procedures that must not be found. Ties go to the procedure that came first.
+    Only procedures whose last version is at least `min_version` and none of whose codes was born
+    after it, with cosine >= threshold; of equal ones the first of the first bank. Raises
+    SharedMemoryError where codes are not of this book.
     """
-    if queries.ndim != 2 or queries.shape[1] != book.chunks:
-        raise SharedMemoryError(
-            f"codes must be (B, {book.chunks}) for this book, but are {queries.shape}"
-        )
-    if queries.size and int(queries.max()) >= book.codes:
-        raise SharedMemoryError(f"a code is {int(queries.max())}, but the book has {book.codes}")
-    batch, rows = queries.shape[0], columns.shape[1]
-    found = [_nothing(book.chunks) for _ in range(batch)]
-    if not batch or not inverse_lengths.any() or nearest < 1:
-        return found
-    vectors = book.vectors(queries)  # (B, n, d)
-    lengths = np.sqrt(np.einsum("bnd,bnd->b", vectors, vectors))
-    with_length = np.flatnonzero(lengths > 0.0)
-    if not with_length.size:
-        return found
-    directions = vectors[with_length] / lengths[with_length, None, None]
-    together = max(1, _SCORES_AT_ONCE // max(rows, book.chunks * book.codes))
-    for first in range(0, with_length.size, together):
-        part = directions[first : first + together]
-        scores = np.empty((rows, part.shape[0]), dtype=np.float32)
-        _sum_tables(book.tables(part), columns, scores)
-        scores *= inverse_lengths[:, None]
-        scores[inverse_lengths == 0.0] = -np.inf
-        for place, column in enumerate(np.ascontiguousarray(scores.T), start=first):
-            candidates = _candidates(column, nearest, threshold)
-            if candidates.size:
-                found[with_length[place]] = _exact(
-                    book, directions[place], columns[:, candidates].T, nearest, threshold
+    found: list[list[Neighbours]] = [[] for _ in range(answers)]
+    for start in range(0, codes.shape[0], _DECISIONS_AT_ONCE):
+        part = codes[start : start + _DECISIONS_AT_ONCE]
+        questions = Questions.of(book, part)
+        place = np.full(part.shape[0], -1)
+        place[questions.asked] = np.arange(questions.asked.size)
+        gathered: list[_Gathered] = []
+        for inquiry in inquiries:
+            inside = (inquiry.decisions >= start) & (inquiry.decisions < start + part.shape[0])
+            which = place[inquiry.decisions[inside] - start]
+            which = which[which >= 0]
+            if not which.size or nearest < 1 or not inquiry.bank.rows.shape[0]:
+                continue
+            row, question = _candidates(
+                book, questions, which, inquiry.bank, min_version, nearest, threshold
+            )
+            gathered.append(
+                _Gathered(
+                    inquiry.bank.rows[row],
+                    inquiry.bank.versions[row],
+                    question,
+                    inquiry.answer * part.shape[0] + questions.asked[question],
                 )
+            )
+        ranked = _ranked(
+            book, questions, gathered, answers * part.shape[0], min_version, nearest, threshold
+        )
+        for answer in range(answers):
+            found[answer] += ranked[answer * part.shape[0] : (answer + 1) * part.shape[0]]
     return found
 
 
-def _nothing(chunks: int) -> Neighbours:
-    return Neighbours(np.empty((0, chunks), dtype=np.uint16), np.empty(0))
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """Candidates of one bank: their codes and versions, who asks, and where the answer goes."""
+
+    codes: Rows  # (c, n)
+    versions: Versions  # (c,)
+    question: Integers  # (c,)
+    slot: Integers  # (c,)
 
 
-def _sum_tables(tables: Floats, columns: Codebatch, scores: Floats) -> None:
-    """scores[i] = sum over chunks j of tables[j, columns[j, i]], block by block in the cache."""
-    chunks, rows = columns.shape
-    block_rows = max(64, _ROWS_A_BLOCK // max(1, tables.shape[2] // 8))
+def _candidates(
+    book: Book,
+    questions: Questions,
+    which: Integers,
+    bank: Searched,
+    min_version: int,
+    nearest: int,
+    threshold: float,
+) -> Pairs:
+    """Pairs (row, question) among which are the exact answers of these questions."""
+    rows = bank.rows
+    pairs: list[Pairs] = []
+    for telling in TELLING if rows.shape[0] >= _FEWEST_TO_PRUNE else ():
+        unheard: list[Integers] = []
+        while which.size:
+            head = Head.of(book, questions, which, threshold, telling)
+            if head is None:
+                break
+            which = np.setdiff1d(which, head.questions)
+            unheard.append(_refuted(head, rows, nearest, pairs))
+        which = np.concatenate([which, *unheard])
+    if which.size:
+        inverse = bank.inverse_lengths(book, min_version)
+        pairs.append(_scanned(questions, which, rows, inverse, nearest, threshold))
+    return np.concatenate([row for row, _ in pairs]), np.concatenate([asks for _, asks in pairs])
+
+
+def _refuted(head: Head, rows: Rows, nearest: int, pairs: list[Pairs]) -> Integers:
+    """Add what a head leaves to `pairs`; the questions that must be asked otherwise.
+
+    Whether a head is of use to a question, the first block tells.
+    """
+    start, size, questions = 0, head.block_rows(), head.questions
+    while start < rows.shape[0] and head.questions.size:
+        row, question = head.survivors(rows[start : start + size])
+        if not start:
+            left = np.bincount(question, minlength=int(questions.max()) + 1)[questions]
+            telling = left <= max(nearest, _FUTILE * min(size, rows.shape[0]))
+            if not telling.all():
+                head = head.only(telling)
+                kept = np.isin(question, head.questions)
+                row, question = row[kept], question[kept]
+        pairs.append((row + start, question))
+        start += size
+    return np.setdiff1d(questions, head.questions)
+
+
+def _scanned(
+    questions: Questions,
+    which: Integers,
+    rows: Rows,
+    inverse: Floats,
+    nearest: int,
+    threshold: float,
+) -> Pairs:
+    """Candidates by float32 sums over all chunks of all rows, block by block in the cache."""
+    tables = np.ascontiguousarray(
+        questions.tables[which].astype(np.float32).transpose(1, 2, 0)
+    )  # (n, K, Q)
+    size = max(1024, _FLOATS_A_BLOCK // which.size)
+    best = np.full((nearest, which.size), -np.inf, dtype=np.float32)
+    kept: list[tuple[Integers, Integers, Floats]] = []
+    least = np.full(which.size, threshold, dtype=np.float32)
+    for start in range(0, rows.shape[0], size):
+        scores = _sums(tables, rows[start : start + size])  # (b, Q)
+        weights = inverse[start : start + size]
+        scores *= weights[:, None]
+        scores[weights == 0.0] = -np.inf
+        best = np.partition(np.concatenate([best, _maxima(scores, nearest)]), -nearest, axis=0)
+        best = best[-nearest:]
+        least = np.maximum(best[0] - 2 * _MARGIN, threshold - _MARGIN)
+        places = true_places(scores >= least)
+        row, asks = np.divmod(places, which.size)
+        kept.append((row + start, asks, scores.reshape(-1)[places]))
+    row, asks, score = (np.concatenate(parts) for parts in zip(*kept))
+    good = score >= least[asks]
+    return row[good], which[asks[good]]
+
+
+def _maxima(scores: Floats, nearest: int) -> Floats:
+    """The best scores of groups of rows: the k best of them are no better than the k best."""
+    groups = max(_GROUPS, nearest)
+    size = scores.shape[0] // groups
+    if size < 2:
+        return scores
+    whole = scores[: groups * size].reshape(groups, size, -1).max(axis=1)
+    maxima: Floats = np.concatenate([whole, scores[groups * size :]])
+    return maxima
+
+
+def _sums(tables: Floats, rows: Rows) -> Floats:
+    """(b, Q): the sum over chunks j of tables[j, rows[:, j]]."""
     if tables.shape[2] == 1:  # plain vectors are faster than rows of one
-        tables, scores = np.ascontiguousarray(tables[:, :, 0]), scores[:, 0]
-    part = np.empty((min(rows, block_rows), *scores.shape[1:]), dtype=np.float32)
-    for start in range(0, rows, block_rows):
-        block = scores[start : start + block_rows]
-        term = part[: block.shape[0]]
-        np.take(tables[0], columns[0, start : start + block_rows], axis=0, out=block, mode="clip")
-        for chunk in range(1, chunks):
-            np.take(
-                tables[chunk],
-                columns[chunk, start : start + block_rows],
-                axis=0,
-                out=term,
-                mode="clip",
+        tables = np.ascontiguousarray(tables[:, :, 0])
+    shape = (rows.shape[0], *tables.shape[2:])
+    sums, term = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
+    for chunk in range(rows.shape[1]):
+        codes = rows[:, chunk].astype(np.intp)
+        np.take(tables[chunk], codes, axis=0, out=term if chunk else sums, mode="clip")
+        if chunk:
+            sums += term
+    return sums.reshape(rows.shape[0], -1)
+
+
+def _ranked(
+    book: Book,
+    questions: Questions,
+    gathered: Sequence[_Gathered],
+    slots: int,
+    min_version: int,
+    nearest: int,
+    threshold: float,
+) -> list[Neighbours]:
+    """For each slot the best of its candidates, all scored in float64."""
+    passed: list[tuple[Codebatch, Integers, Doubles]] = []
+    for each in gathered:
+        for start in range(0, each.question.size, _SCORED_AT_ONCE):
+            part = slice(start, start + _SCORED_AT_ONCE)
+            codes, versions = each.codes[part], each.versions[part]
+            similarities = _exact(book, questions, each.question[part], codes)
+            good = (similarities >= threshold) & (versions >= min_version)
+            good[good] = book.judge(codes[good])[0] <= versions[good]
+            passed.append(
+                (codes[good].astype(np.uint16), each.slot[part][good], similarities[good])
             )
-            block += term
+    if not passed:
+        nothing = Neighbours(np.empty((0, book.chunks), dtype=np.uint16), np.empty(0))
+        return [nothing] * slots
+    all_codes, slot, similarity = (np.concatenate(parts) for parts in zip(*passed))
+    order = np.lexsort((-similarity, slot))  # stable: of equal ones the first
+    ends = np.searchsorted(slot[order], np.arange(slots + 1))
+    chosen = [order[first : min(first + nearest, end)] for first, end in pairwise(ends)]
+    return [Neighbours(all_codes[best], similarity[best]) for best in chosen]
 
 
-def _candidates(scores: Floats, nearest: int, threshold: float) -> Integers:
-    """Rows that may be among the exact best: those near or above the k-th and the threshold."""
-    passing = np.flatnonzero(scores >= threshold - _MARGIN)
-    if passing.size > nearest:
-        values = scores[passing]
-        kth = np.partition(values, values.size - nearest)[values.size - nearest]
-        passing = passing[values >= kth - 2 * _MARGIN]
-    return passing
-
-
-def _exact(
-    book: Book, direction: Doubles, procedures: Codebatch, nearest: int, threshold: float
-) -> Neighbours:
-    vectors = book.vectors(procedures)  # (c, n, d)
-    similarities = np.einsum("cnd,nd->c", vectors, direction)
-    similarities /= np.sqrt(np.einsum("cnd,cnd->c", vectors, vectors))
+def _exact(book: Book, questions: Questions, question: Integers, codes: Rows) -> Doubles:
+    """Cosines (c,) of questions with procedures (c, n); -inf for those that are like nothing."""
+    safe = np.minimum(codes, book.codes - 1)
+    chunk = np.arange(book.chunks) * book.codes
+    place = safe + (question * (book.chunks * book.codes))[:, None] + chunk
+    similarities: Doubles = np.take(questions.tables.reshape(-1), place).sum(axis=1)
+    lengths = np.sqrt(np.take(book.squares.reshape(-1), safe + chunk).sum(axis=1))
+    with_length = lengths > 0.0
+    np.divide(similarities, lengths, out=similarities, where=with_length)
+    similarities[~with_length] = -np.inf
     similarities[similarities > 1.0 - _ROUNDING] = 1.0
-    order = np.argsort(-similarities, kind="stable")
-    order = order[similarities[order] >= threshold][:nearest]
-    return Neighbours(np.ascontiguousarray(procedures[order]), similarities[order])
+    return similarities

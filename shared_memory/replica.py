@@ -16,180 +16,19 @@ import numpy.typing as npt
 import redis
 
 from configs.schema import BankConfig
+from shared_memory.book import Book, Codebatch, Integers
 from shared_memory.codec import MAX_CODES
 from shared_memory.connection import call, call_all, members
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
-from shared_memory.lookup import (
-    Book,
-    Codebatch,
-    Floats,
-    Integers,
-    Neighbours,
-    judge,
-    nearest_procedures,
-)
+from shared_memory.lookup import Inquiry, Neighbours, search
 from shared_memory.records import SIGNS, Sign
-from shared_memory.tried import Counts, TriedActions, held_rows, logged_rows
+from shared_memory.replica_bank import ReplicaBank
+from shared_memory.tried import Counts, held_rows, logged_rows
 
 _BATCHES_A_READ = 200
 _RELOAD_ATTEMPTS = 5
 _DAMAGED_LOG = "a batch of the bank's log is malformed: the log is damaged; start a new run"
-
-
-_NO_NUMBERS: Integers = np.empty(0, dtype=np.int64)
-
-
-class ReplicaBank:
-    """One bank's procedures as arrays, sorted by number; (codes, version) of each.
-
-    With `actions`, also what was tried with each of them.
-    """
-
-    def __init__(self, actions: bool = False) -> None:
-        self.tried = TriedActions() if actions else None
-        self._numbers: Integers = np.empty(0, dtype=np.int64)
-        self._versions: Integers = np.empty(0, dtype=np.int64)
-        self._columns: Codebatch = np.empty((0, 0), dtype=np.uint16)  # (n, capacity)
-        self._rows = 0
-        # What the last book said of the first so many rows:
-        self._book: Book | None = None
-        self._born: Integers = _NO_NUMBERS
-        self._inverse: Floats = np.empty(0, dtype=np.float32)
-
-    def __len__(self) -> int:
-        return self._rows
-
-    @property
-    def columns(self) -> Codebatch:
-        """Procedures, one a column (n, N)."""
-        return self._columns[:, : self._rows]
-
-    @property
-    def versions(self) -> Integers:
-        """Last version that saw each procedure (N,)."""
-        return self._versions[: self._rows]
-
-    @property
-    def numbers(self) -> Integers:
-        """The procedures' numbers, rising (N,)."""
-        return self._numbers[: self._rows]
-
-    def add(self, numbers: Integers, versions: Integers, codes: Codebatch) -> None:
-        """Take in procedures (m,), (m,), (m, n); known ones only have their version raised."""
-        if not numbers.size:
-            return
-        if self._rows and codes.shape[1] != self._columns.shape[0]:
-            raise SharedMemoryError(
-                f"the log has procedures of {codes.shape[1]} codes among those of "
-                f"{self._columns.shape[0]}: the bank is damaged; start a new run"
-            )
-        known = np.isin(numbers, self.numbers)
-        self.touch(numbers[known], versions[known])
-        numbers, first = np.unique(numbers[~known], return_index=True)
-        versions, codes = versions[~known][first], codes[~known][first]
-        if not numbers.size:
-            return
-        if self.tried is not None:
-            self.tried.add(numbers, codes)
-        if self._rows and numbers[0] < self._numbers[self._rows - 1]:
-            order = np.argsort(np.concatenate([self.numbers, numbers]), kind="stable")
-            self._replace(
-                np.concatenate([self.numbers, numbers])[order],
-                np.concatenate([self.versions, versions])[order],
-                np.concatenate([self.columns, codes.T], axis=1)[:, order],
-            )
-            return
-        self._reserve(self._rows + numbers.size, codes.shape[1])
-        end = self._rows + numbers.size
-        self._numbers[self._rows : end] = numbers
-        self._versions[self._rows : end] = versions
-        self._columns[:, self._rows : end] = codes.T
-        self._rows = end
-
-    def touch(self, numbers: Integers, versions: Integers) -> None:
-        """Raise the last version of known procedures; unknown ones are ignored."""
-        if not numbers.size or not self._rows:
-            return
-        places = np.minimum(np.searchsorted(self.numbers, numbers), self._rows - 1)
-        known = self.numbers[places] == numbers
-        np.maximum.at(self._versions, places[known], versions[known])
-
-    def remove(self, numbers: Integers) -> None:
-        """Forget procedures; unknown ones are ignored."""
-        if self.tried is not None:
-            self.tried.remove(numbers)
-        if not numbers.size or not self._rows:
-            return
-        kept = ~np.isin(self.numbers, numbers)
-        if not kept.all():
-            self._replace(self.numbers[kept], self.versions[kept], self.columns[:, kept])
-
-    def lookup(
-        self, book: Book, queries: Codebatch, min_version: int, nearest: int, threshold: float
-    ) -> list[Neighbours]:
-        """The nearest valid procedures to each query (B, n)."""
-        if self._rows and self._columns.shape[0] != book.chunks:
-            raise SharedMemoryError(
-                f"the bank holds procedures of {self._columns.shape[0]} codes, but the book has "
-                f"{book.chunks} chunks: they belong to different models"
-            )
-        self._judge_new_rows(book)
-        valid = (self.versions >= min_version) & (self._born <= self.versions)
-        inverse: Floats = np.where(valid, self._inverse, np.float32(0.0))
-        columns = self.columns if self._rows else np.empty((book.chunks, 0), dtype=np.uint16)
-        return nearest_procedures(book, queries, columns, inverse, nearest, threshold)
-
-    def tried_with(
-        self, queries: Codebatch, code_born: Integers, min_version: int
-    ) -> list[Mapping[str, Counts]]:
-        """What was tried with just these procedures (B, n); nothing where one is not valid."""
-        if self.tried is None:
-            raise SharedMemoryError("this replica was not told to keep the actions of its banks")
-        found: list[Mapping[str, Counts]] = []
-        for codes in queries:
-            number = self.tried.number(codes)
-            if number is None:
-                found.append({})
-                continue
-            version = self.versions[np.searchsorted(self.numbers, number)]
-            born = code_born[codes].max(initial=0)
-            valid = version >= min_version and born <= version
-            found.append(self.tried.of(number) if valid else {})
-        return found
-
-    def _judge_new_rows(self, book: Book) -> None:
-        if self._book is not book:
-            self._born, self._inverse = _NO_NUMBERS, np.empty(0, dtype=np.float32)
-            self._book = book
-        judged = self._born.shape[0]
-        if judged < self._rows:
-            born, inverse = judge(book, self.columns[:, judged:].T)
-            self._born = np.concatenate([self._born, born])
-            self._inverse = np.concatenate([self._inverse, inverse])
-
-    def _reserve(self, rows: int, chunks: int) -> None:
-        capacity = self._numbers.shape[0]
-        if rows <= capacity and self._columns.shape[0] == chunks:
-            return
-        capacity = max(rows, capacity + capacity // 2, 256)
-        columns = np.zeros((chunks, capacity), dtype=np.uint16)
-        if self._rows:
-            columns[:, : self._rows] = self.columns
-        self._columns = columns
-        self._numbers = _grown(self.numbers, capacity)
-        self._versions = _grown(self.versions, capacity)
-
-    def _replace(self, numbers: Integers, versions: Integers, columns: Codebatch) -> None:
-        self._numbers, self._versions, self._columns = numbers, versions, columns
-        self._rows = int(numbers.shape[0])
-        self._book = None
-
-
-def _grown(values: Integers, capacity: int) -> Integers:
-    grown = np.zeros(capacity, dtype=np.int64)
-    grown[: values.shape[0]] = values
-    return grown
 
 
 @dataclass(slots=True)
@@ -294,10 +133,40 @@ class BankReplica:
         its codes was born after it. Similarity is cos(R - mean, P - mean), exact; at most
         `nearest` with similarity >= `threshold` are returned for each decision, best first.
         """
-        replica = self._followed(domain)
+        found = self.lookup_batch(
+            [domain] * codes.shape[0],
+            [sign],
+            codes,
+            code_vectors,
+            mean,
+            code_born,
+            min_version,
+            nearest,
+            threshold,
+        )
+        return found[sign]
+
+    def lookup_batch(
+        self,
+        domains: Sequence[str],
+        signs: Sequence[Sign],
+        codes: Codebatch,
+        code_vectors: npt.NDArray[np.floating],
+        mean: npt.NDArray[np.floating],
+        code_born: npt.NDArray[np.integer],
+        min_version: int,
+        nearest: int,
+        threshold: float,
+    ) -> dict[Sign, list[Neighbours]]:
+        """As `lookup`, for decisions of several domains (B,) and the banks of several signs."""
+        for domain in dict.fromkeys(domains):
+            self._followed(domain)
         if self._book is None or not self._book.is_same(code_vectors, mean, code_born):
             self._book = Book(code_vectors, mean, code_born)
-        return replica.banks[sign].lookup(self._book, codes, min_version, nearest, threshold)
+        banks = {name: replica.banks for name, replica in self._domains.items()}
+        return search_banks(
+            banks, self._book, domains, signs, codes, min_version, nearest, threshold
+        )
 
     def tried(
         self,
@@ -374,6 +243,34 @@ class BankReplica:
         replica.banks = banks
         replica.position = int(last or 0)
         replica.epoch = epoch or b""
+
+
+def search_banks(
+    banks: Mapping[str, Mapping[Sign, ReplicaBank]],
+    book: Book,
+    domains: Sequence[str],
+    signs: Sequence[Sign],
+    codes: Codebatch,
+    min_version: int,
+    nearest: int,
+    threshold: float,
+) -> dict[Sign, list[Neighbours]]:
+    """For each sign and decision (B, n) the nearest procedures of its own domain's bank."""
+    names = np.asarray(domains)
+    inquiries = [
+        Inquiry(bank, np.flatnonzero(names == name), answer)
+        for name in dict.fromkeys(domains)
+        for answer, sign in enumerate(signs)
+        if len(bank := banks[name][sign])
+    ]
+    for inquiry in inquiries:
+        if inquiry.bank.rows.shape[1] != book.chunks:
+            raise SharedMemoryError(
+                f"the bank holds procedures of {inquiry.bank.rows.shape[1]} codes, but the book "
+                f"has {book.chunks} chunks: they belong to different models"
+            )
+    found = search(book, codes, inquiries, len(signs), min_version, nearest, threshold)
+    return dict(zip(signs, found, strict=True))
 
 
 def _scanned(client: redis.Redis, key: str) -> tuple[Integers, Integers, Codebatch]:

@@ -1,13 +1,28 @@
 """The look-up equals float64 brute force."""
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from shared_memory import lookup
+from shared_memory.book import Book, Questions, judge
 from shared_memory.errors import SharedMemoryError
-from shared_memory.lookup import Book, judge, nearest_procedures
+from shared_memory.lookup import Inquiry, Neighbours, search
+from shared_memory.pruning import Head
+from shared_memory.replica_bank import ReplicaBank
+
+
+def bank_of(
+    rows: npt.NDArray[np.uint16], versions: npt.NDArray[np.int64] | None = None
+) -> ReplicaBank:
+    bank = ReplicaBank()
+    numbers = np.arange(len(rows), dtype=np.int64)
+    bank.add(numbers, np.zeros_like(numbers) if versions is None else versions, rows)
+    return bank
 
 
 def brute_force(
@@ -27,7 +42,7 @@ def brute_force(
     return cosines
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     seed=some.integers(0, 10_000),
     rows=some.integers(0, 60),
@@ -38,6 +53,7 @@ def brute_force(
     nearest=some.integers(0, 6),
     threshold=some.sampled_from([-1.0, 0.0, 0.5, 0.95, 1.0]),
     offset=some.sampled_from([0.0, 1.0, 100.0]),
+    pruned=some.booleans(),
 )
 def test_equals_brute_force(
     seed: int,
@@ -49,6 +65,7 @@ def test_equals_brute_force(
     nearest: int,
     threshold: float,
     offset: float,
+    pruned: bool,
 ) -> None:
     random = np.random.default_rng(seed)
     vectors = (random.normal(size=(codes, width)) + offset).astype(np.float32)
@@ -58,17 +75,12 @@ def test_equals_brute_force(
     born = random.integers(0, 4, codes)
     versions = random.integers(0, 4, rows)
     book = Book(vectors, mean, born)
-    row_born, inverse = judge(book, bank)
-    valid = row_born <= versions
+    valid = judge(book, bank)[0] <= versions
     assert np.array_equal(valid, (born[bank] <= versions[:, None]).all(axis=1))
-    found = nearest_procedures(
-        book,
-        queries,
-        np.ascontiguousarray(bank.T),
-        np.where(valid, inverse, np.float32(0.0)),
-        nearest,
-        threshold,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        if pruned:
+            patch.setattr(lookup, "_FEWEST_TO_PRUNE", 1)
+        found = bank_of(bank, versions).lookup(book, queries, 0, nearest, threshold)
     assert len(found) == batch
     cosines = brute_force(vectors, mean, queries, bank)
     for neighbours, row in zip(found, cosines):
@@ -87,8 +99,109 @@ def test_equals_brute_force(
         np.testing.assert_allclose(neighbours.similarities, own, atol=1e-6)
 
 
-def test_many_rows_in_several_blocks_and_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared_memory.lookup._SCORES_AT_ONCE", 50_000)
+def procedures(
+    seed: int, rows: int, chunks: int, width: int, near: float, low: bool
+) -> tuple[Book, npt.NDArray[np.uint16], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
+    """Families of alike procedures over a book whose codes may have close neighbours."""
+    random = np.random.default_rng(seed)
+    vectors = random.normal(size=(40, width)).astype(np.float32)
+    if low:  # codes that differ little, as those of a trained book do
+        vectors[20:] = vectors[:20] + 0.2 * random.normal(size=(20, width)).astype(np.float32)
+    mean = (0.2 * random.normal(size=(chunks, width))).astype(np.float32)
+    parents = random.integers(0, 40, (12, chunks))
+    codes = parents[random.integers(0, 12, rows)]
+    changed = random.random(codes.shape) < near * random.random((rows, 1))
+    codes = np.where(changed, random.integers(0, 40, codes.shape), codes).astype(np.uint16)
+    return Book(vectors, mean, np.zeros(40, dtype=np.int64)), codes, (vectors, mean)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=some.integers(0, 10_000),
+    chunks=some.sampled_from([2, 16, 30]),
+    width=some.integers(1, 9),
+    near=some.sampled_from([0.2, 1.0]),
+    low=some.booleans(),
+    threshold=some.sampled_from([0.5, 0.8, 0.95, 0.99, 1.0]),
+)
+def test_early_bounds_lose_nothing(
+    seed: int, chunks: int, width: int, near: float, low: bool, threshold: float
+) -> None:
+    book, rows, (vectors, mean) = procedures(seed, 700, chunks, width, near, low)
+    queries = rows[:9]
+    cosines = brute_force(vectors, mean, queries, rows)
+    questions = Questions.of(book, queries)
+    which = np.arange(questions.asked.size)
+    head = Head.of(book, questions, which, threshold)
+    if head is None:
+        return
+    row, question = head.survivors(rows)
+    left = np.zeros((len(queries), len(rows)), dtype=bool)
+    left[questions.asked[question], row] = True
+    asked = questions.asked[head.questions]
+    assert left[asked][cosines[asked] >= threshold].all()
+
+
+def test_early_bounds_refute_nearly_all() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(256, 32)).astype(np.float32)
+    book = Book(vectors, np.zeros((64, 32), dtype=np.float32), np.zeros(256, dtype=np.int64))
+    rows = random.integers(0, 256, (20_000, 64)).astype(np.uint16)
+    head = Head.of(book, Questions.of(book, rows[:8]), np.arange(8), 0.95)
+    assert head is not None
+    assert head.chunks.size <= 12
+    row, question = head.survivors(rows)
+    assert {(place, place) for place in range(8)} <= set(zip(row.tolist(), question.tolist()))
+    assert len(row) < 100
+    assert Head.of(book, Questions.of(book, rows[:8]), np.arange(8), 0.2) is None
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    seed=some.integers(0, 10_000),
+    threshold=some.sampled_from([-1.0, 0.3, 0.95]),
+    batch=some.sampled_from([1, 20, 70]),
+    sizes=some.lists(some.integers(0, 3000), min_size=1, max_size=4),
+)
+def test_a_batch_over_many_banks_is_as_one_bank_at_a_time(
+    seed: int, threshold: float, batch: int, sizes: list[int]
+) -> None:
+    random = np.random.default_rng(seed)
+    book, rows, (vectors, mean) = procedures(seed, sum(sizes), 8, 6, 0.5, True)
+    ends = np.cumsum([0, *sizes])
+    parts = [rows[first:end] for first, end in pairwise(ends)]
+    queries = random.integers(0, 40, (batch, 8)).astype(np.uint16)
+    queries[::2] = rows[random.integers(0, len(rows), len(queries[::2]))] if len(rows) else 0
+    asked = random.integers(0, len(sizes), batch)
+    banks = [bank_of(part) for part in parts]
+    inquiries = [
+        Inquiry(bank, np.flatnonzero(asked == place), answer)
+        for place, bank in enumerate(banks)
+        for answer in (0, 1)
+    ]
+    found = search(book, queries, inquiries, 2, 0, 5, threshold)
+    assert [len(answer) for answer in found] == [batch, batch]
+    for query, place, one, other in list(zip(queries, asked, *found))[::3]:
+        alone = banks[place].lookup(book, query[None], 0, 5, threshold)[0]
+        for each in (one, other):
+            np.testing.assert_allclose(each.similarities, alone.similarities, atol=1e-12)
+        row = np.sort(brute_force(vectors, mean, query[None], parts[place])[0])[::-1]
+        expected = row[row >= threshold][:5]
+        np.testing.assert_allclose(one.similarities[: len(expected)], expected, atol=1e-6)
+
+
+def test_several_banks_for_one_answer() -> None:
+    book, rows, (vectors, mean) = procedures(3, 3000, 8, 6, 0.5, False)
+    everyone = np.arange(20)
+    inquiries = [Inquiry(bank_of(part), everyone) for part in (rows[:500], rows[500:])]
+    found = search(book, rows[:20], inquiries, 1, 0, 7, 0.2)[0]
+    cosines = -np.sort(-brute_force(vectors, mean, rows[:20], rows), axis=1)[:, :7]
+    for neighbours, row in zip(found, cosines):
+        np.testing.assert_allclose(neighbours.similarities, row[row >= 0.2], atol=1e-12)
+
+
+def test_many_rows_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "_FLOATS_A_BLOCK", 1 << 13)
     random = np.random.default_rng(0)
     vectors = random.normal(size=(64, 8)).astype(np.float32)
     mean = random.normal(size=(16, 8)).astype(np.float32)
@@ -96,24 +209,22 @@ def test_many_rows_in_several_blocks_and_parts(monkeypatch: pytest.MonkeyPatch) 
     queries = rows[random.integers(0, len(rows), 9)].copy()
     queries[:, 0] = 3
     book = Book(vectors, mean, np.zeros(64, dtype=np.int64))
-    found = nearest_procedures(
-        book, queries, np.ascontiguousarray(rows.T), judge(book, rows)[1], 5, -1.0
-    )
     cosines = brute_force(vectors, mean, queries, rows)
-    for neighbours, row in zip(found, cosines):
-        best = np.argsort(-row)[:5]
-        np.testing.assert_allclose(neighbours.similarities, row[best], atol=1e-12)
-        np.testing.assert_array_equal(neighbours.codes, rows[best])
+    for threshold in (-1.0, 0.9):
+        found = bank_of(rows).lookup(book, queries, 0, 5, threshold)
+        for neighbours, row in zip(found, cosines):
+            best = np.argsort(-row)[:5]
+            best = best[row[best] >= threshold]
+            np.testing.assert_allclose(neighbours.similarities, row[best], atol=1e-12)
+            np.testing.assert_array_equal(neighbours.codes, rows[best])
 
 
 def test_a_threshold_of_one_finds_the_same_procedure() -> None:
     random = np.random.default_rng(0)
     vectors, mean = random.normal(size=(32, 8)), random.normal(size=(16, 8))
-    rows = random.integers(0, 32, (200, 16)).astype(np.uint16)
+    rows = random.integers(0, 32, (2000, 16)).astype(np.uint16)
     book = Book(vectors, mean, np.zeros(32, dtype=np.int64))
-    found = nearest_procedures(
-        book, rows, np.ascontiguousarray(rows.T), judge(book, rows)[1], 3, 1.0
-    )
+    found = bank_of(rows).lookup(book, rows, 0, 3, 1.0)
     assert all(neighbours.codes.tolist() == [row.tolist()] for neighbours, row in zip(found, rows))
 
 
@@ -121,7 +232,7 @@ def test_the_mean_itself_is_like_nothing() -> None:
     vectors = np.array([[1.0], [2.0]], dtype=np.float32)
     book = Book(vectors, np.array([[1.0]], dtype=np.float32), np.zeros(2, dtype=np.int64))
     rows = np.array([[0], [1]], dtype=np.uint16)
-    found = nearest_procedures(book, rows, np.ascontiguousarray(rows.T), judge(book, rows)[1], 5, 0)
+    found = bank_of(rows).lookup(book, rows, 0, 5, 0)
     assert [len(neighbours) for neighbours in found] == [0, 1]
     assert found[1].codes.tolist() == [[1]]
 
@@ -134,10 +245,27 @@ def test_codes_that_the_book_does_not_have() -> None:
     born, _ = judge(book, rows)
     assert born[0] == 0
     assert born[1] > 2**40
+    found: list[Neighbours] = bank_of(rows).lookup(book, rows[:1], 0, 2, -1.0)
+    assert found[0].codes.tolist() == [[0, 1]]
     with pytest.raises(SharedMemoryError, match="a code is 3, but the book has 3"):
-        nearest_procedures(book, rows, rows.T, judge(book, rows)[1], 1, 0.0)
+        bank_of(rows).lookup(book, rows, 0, 1, 0.0)
     with pytest.raises(SharedMemoryError, match=r"must be \(B, 2\)"):
-        nearest_procedures(book, rows[:, :1], rows.T, judge(book, rows)[1], 1, 0.0)
+        bank_of(rows).lookup(book, rows[:, :1], 0, 1, 0.0)
+
+
+def test_codes_of_more_than_a_byte() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(300, 4)).astype(np.float32)
+    book = Book(vectors, np.zeros((6, 4), dtype=np.float32), np.zeros(300, dtype=np.int64))
+    rows = random.integers(0, 300, (50, 6)).astype(np.uint16)
+    rows[:25] %= 256
+    bank = ReplicaBank()
+    bank.add(np.arange(25), np.zeros(25, dtype=np.int64), rows[:25])
+    assert bank.rows.dtype == np.uint8
+    bank.add(np.arange(25, 50), np.zeros(25, dtype=np.int64), rows[25:])
+    assert np.array_equal(bank.rows, rows)
+    found = bank.lookup(book, rows, 0, 1, 0.999)
+    assert [near.codes[0].tolist() for near in found] == rows.tolist()
 
 
 def test_books_with_wrong_shapes_are_refused() -> None:

@@ -28,8 +28,11 @@ def followed(client: redis.Redis) -> BankReplica:
 
 def in_replica(replica: BankReplica, domain: str, sign: Sign) -> dict[bytes, int]:
     bank = replica._domains[domain].banks[sign]
-    rows = bank.columns.T
-    held = {pack_codes(codes): int(version) for codes, version in zip(rows, bank.versions)}
+    rows = bank.rows
+    held = {
+        pack_codes(codes.astype(np.uint16)): int(version)
+        for codes, version in zip(rows, bank.versions)
+    }
     assert len(held) == len(bank)
     assert (np.diff(bank.numbers) > 0).all()
     return held

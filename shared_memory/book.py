@@ -1,0 +1,141 @@
+"""A procedure-book as the look-up needs it, and what it says of procedures.
+
+A procedure is n codes; centred on the running mean m (ours), chunk j of it is C[code] - m_j. What
+a code adds to an inner product or to a squared length depends on its chunk and itself only, so
+that both are sums of n table entries, whatever the width d.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shared_memory.errors import SharedMemoryError
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Codebatch = npt.NDArray[np.uint16]
+Versions = npt.NDArray[np.uint32]
+Rows = npt.NDArray[np.unsignedinteger]
+"""Procedures of a bank (N, n); bytes where all codes are below 256."""
+
+_NEVER = np.iinfo(np.int64).max
+_JUDGED_AT_ONCE = 16_384
+
+
+class Book:
+    """Code vectors (K, d), mean (n, d), and `born` (K,): when a code last changed its meaning."""
+
+    def __init__(
+        self,
+        code_vectors: npt.NDArray[np.floating],
+        mean: npt.NDArray[np.floating],
+        born: npt.NDArray[np.integer],
+    ) -> None:
+        if code_vectors.ndim != 2 or mean.ndim != 2 or code_vectors.shape[1] != mean.shape[1]:
+            raise SharedMemoryError(
+                f"code vectors must be (K, d) and their mean (n, d) with the same d, but they are "
+                f"{code_vectors.shape} and {mean.shape}"
+            )
+        if born.shape != code_vectors.shape[:1]:
+            raise SharedMemoryError(
+                f"code_born must have one version a code, ({code_vectors.shape[0]},), but is "
+                f"{born.shape}"
+            )
+        self.given = (code_vectors.copy(), mean.copy(), born.copy())
+        vectors, centres = code_vectors.astype(np.float64), mean.astype(np.float64)
+        self.centred: Doubles = vectors - centres[:, None]  # (n, K, d)
+        self.squares: Doubles = np.square(self.centred).sum(axis=2)  # (n, K)
+        self.born: Integers = born.astype(np.int64)
+        self._chunk = np.arange(self.chunks)
+
+    @property
+    def codes(self) -> int:
+        """K."""
+        return int(self.centred.shape[1])
+
+    @property
+    def chunks(self) -> int:
+        """n."""
+        return int(self.centred.shape[0])
+
+    def is_same(
+        self,
+        code_vectors: npt.NDArray[np.floating],
+        mean: npt.NDArray[np.floating],
+        born: npt.NDArray[np.integer],
+    ) -> bool:
+        """Whether these arrays have the values that this book was made of."""
+        return all(
+            np.array_equal(mine, theirs)
+            for mine, theirs in zip(self.given, (code_vectors, mean, born))
+        )
+
+    def lengths(self, codes: Rows) -> Doubles:
+        """Lengths (B,) of centred procedures (B, n) whose codes exist."""
+        lengths: Doubles = np.sqrt(self.squares[self._chunk, codes].sum(axis=1))
+        return lengths
+
+    def judge(self, codes: Rows) -> tuple[Integers, Doubles]:
+        """Of procedures (B, n): when they were born (B,), and their lengths (B,).
+
+        One last seen with version v is valid where born <= v: none of its codes has changed its
+        meaning since. One with codes that the book does not have is never valid.
+        """
+        if not codes.shape[0]:
+            return np.empty(0, dtype=np.int64), np.empty(0)
+        exists = codes.max(axis=1, initial=0) < self.codes
+        if exists.all():
+            return self.born[codes].max(axis=1, initial=0), self.lengths(codes)
+        safe: Rows = np.where(exists[:, None], codes, 0).astype(codes.dtype)
+        return np.where(exists, self.born[safe].max(axis=1, initial=0), _NEVER), self.lengths(safe)
+
+
+def judge(book: Book, codes: Rows) -> tuple[Integers, Floats]:
+    """What a book says of all procedures (N, n) of a bank: born (N,) and 1 / length (N,).
+
+    The length of one that is exactly the mean is 0, and so is its 1 / length: it is like nothing.
+    """
+    born = np.empty(codes.shape[0], dtype=np.int64)
+    inverse = np.zeros(codes.shape[0], dtype=np.float32)
+    for start in range(0, codes.shape[0], _JUDGED_AT_ONCE):
+        part = slice(start, start + _JUDGED_AT_ONCE)
+        born[part], lengths = book.judge(codes[part])
+        np.divide(1.0, lengths, out=inverse[part], where=lengths > 0.0, casting="unsafe")
+    return born, inverse
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """A batch of decisions' procedures, made ready once to be asked of any bank.
+
+    `tables[q, j, k]` is what code k in chunk j adds to the cosine with question q, but for the
+    length of the other side; `energies[q, j]` is the share of chunk j in the question's squared
+    length. Questions without a length are not among them: `asked` (Q,) tells the row of each.
+    """
+
+    codes: Codebatch  # (B, n), as given
+    asked: Integers  # (Q,)
+    tables: Doubles  # (Q, n, K)
+    energies: Doubles  # (Q, n)
+
+    @classmethod
+    def of(cls, book: Book, codes: Codebatch) -> Questions:
+        """Procedures (B, n). Raises SharedMemoryError where they are not of this book."""
+        if codes.ndim != 2 or codes.shape[1] != book.chunks:
+            raise SharedMemoryError(
+                f"codes must be (B, {book.chunks}) for this book, but are {codes.shape}"
+            )
+        if codes.size and int(codes.max()) >= book.codes:
+            raise SharedMemoryError(f"a code is {int(codes.max())}, but the book has {book.codes}")
+        squares = book.squares[np.arange(book.chunks), codes]  # (B, n)
+        asked = np.flatnonzero(squares.sum(axis=1) > 0.0)
+        lengths = np.sqrt(squares[asked].sum(axis=1))
+        tables = np.empty((asked.size, book.chunks, book.codes))
+        for chunk in range(book.chunks):
+            own = book.centred[chunk][codes[asked, chunk]] / lengths[:, None]  # (Q, d)
+            tables[:, chunk] = own @ book.centred[chunk].T
+        return cls(codes, asked, tables, squares[asked] / np.square(lengths)[:, None])
