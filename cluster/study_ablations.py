@@ -27,11 +27,15 @@ from tasks.metrics import Estimate
 
 SEEDS = 3
 
+EXCHANGED = Arm("exchanged", mode="exchanged")
+"""Without banks, with the procedures of another task: for memory reliance."""
+
 BANK_ARMS = (
     Arm("both", banks="both"),
     Arm("none"),
     Arm("success", banks="success"),
     Arm("failure", banks="failure"),
+    EXCHANGED,
 )
 
 
@@ -81,7 +85,11 @@ def cells(config: RunConfig, seeds: int) -> list[Cell]:
     plain = model.memory.model_copy(update={"use": "none"})
     kinds = (
         ("full", model, BANK_ARMS),
-        ("no quantisation", model.model_copy(update={"book": continuous}), (Arm("none"),)),
+        (
+            "no quantisation",
+            model.model_copy(update={"book": continuous}),
+            (Arm("none"), EXCHANGED),
+        ),
         ("no memory", model.model_copy(update={"memory": plain}), (Arm("none"),)),
     )
     return [
@@ -126,9 +134,14 @@ def page(results: list[CellResult]) -> str:
         f"Procedures in M⁺ and M⁻, by seed: {sizes} (υ = {acting['threshold']}, k = "
         f"{acting['nearest']}, α = {acting['contrast']}).",
         "",
-        "CSR by domain:",
+        "Memory reliance (CSR without banks minus the same with another task's procedures):",
         "",
     ]
+    kinds = [kind for kind in ("full", "no quantisation") if _of(results, kind)]
+    lines += markdown(
+        ["", "reliance, points", "95 %"], [[kind, *_reliance(results, kind)] for kind in kinds]
+    )
+    lines += ["", "CSR by domain:", ""]
     by_domain = [
         [domain, *(_at(results, ablation, domain) for ablation in ABLATIONS)]
         for domain in results[0].domains
@@ -145,6 +158,12 @@ def _against_full(results: list[CellResult], ablation: Ablation) -> Estimate:
     full = ABLATIONS[0]
     pairs = zip(_of(results, ablation.kind), _of(results, full.kind), strict=True)
     return between([(one.csr(ablation.arm), whole.csr(full.arm)) for one, whole in pairs])
+
+
+def _reliance(results: list[CellResult], kind: str) -> tuple[str, str]:
+    found = between([(one.csr("none"), one.csr(EXCHANGED.name)) for one in _of(results, kind)])
+    value, low, high = (100 * part for part in (found.value, found.low, found.high))
+    return f"{value:.1f}", f"{low:.1f} to {high:.1f}"
 
 
 def _at(results: list[CellResult], ablation: Ablation, domain: str) -> str:

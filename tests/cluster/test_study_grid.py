@@ -105,7 +105,7 @@ def test_a_cell_that_is_done_is_skipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("assignments", "size", "words"),
     [
-        (["distillation.total_steps=7"], {}, "distillation.total_steps: 13000, now 7"),
+        (["distillation.total_steps=7"], {}, "distillation.total_steps: 8600, now 7"),
         (["acting.threshold=0.5"], {}, "acting.threshold: 0.99, now 0.5"),
         ([], {"tasks": 20}, "tasks: 200, now 20"),
     ],
@@ -170,6 +170,8 @@ def test_the_page_of_ablations_has_every_row(
         assert f"| {ablation.name} | 1,000 | 90.0% |" in text
     assert "seeds 0, 1, 2" in text
     assert "5 and 7" in text
+    assert "| full | 80.0 |" in text
+    assert "| no quantisation | 80.0 |" in text
 
 
 def test_ablations_take_away_what_they_say() -> None:
