@@ -4,6 +4,7 @@
 #   make run ARGS="--set seed=1"
 #   make test                   the tests; make test-slow for those that take minutes
 #   make check                  lints, types, import rules
+#   make extras                 TextCraft, VirtualHome, Fast Downward, faiss (500 MB)
 #   make bench                  what is measured in README.md
 #   make clean                  removes .venv and caches, never runs/
 
@@ -15,10 +16,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check bench doctor setup clean
+.PHONY: help run test test-slow check bench doctor setup extras clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,9p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,10p'
 
 run: $(READY)
 	@$(VENV)/bin/nesypr run $(CONFIG) $(ARGS)
@@ -39,6 +40,9 @@ doctor: $(READY)
 	@$(VENV)/bin/nesypr doctor
 
 setup: $(READY)
+
+extras: $(READY)
+	@$(VENV)/bin/python -m pip install -qq --no-deps -r requirements-extras.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
