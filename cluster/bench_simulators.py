@@ -7,7 +7,8 @@ is to ask for the actions that are applicable now, and to take one. For PDDLGym 
 `applicable_actions`, `step`, and the atoms and `solved` after it, which `env.step` returns too. A
 reset includes the first question for actions. PDDLGym's environment is made with that one problem
 (it would parse the whole folder) and outside the time; our resets parse their problem. All times
-are CPU seconds, and what both show is compared at every step.
+are CPU seconds, and what both show is compared at every step. Domains for which PDDLGym starts
+SWI-Prolog are left out: it would only be slower.
 
 PDDLGym is given a few seconds a domain; where it does not come through one step by then, its steps
 per second are given as that bound, and the ratio is a lower bound. ALFWorld's part is in
@@ -29,14 +30,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from configs.errors import NesyprError
 from tasks.errors import TaskError
 from tasks.pddl_domain import PddlDomain, load_pddlgym_domain, pddlgym_names
 from tasks.pddlgym_simulator import PDDLEnv, own_temporary_folder
-from tasks.simulators import choose_simulator, make_simulator, why_not_pddlgym
+from tasks.simulators import NEEDS_PROLOG, choose_simulator, make_simulator, why_not_pddlgym
 from tasks.task import Action, Atom, Task
 
 STEPS = 40
 """Most steps of a walk."""
+_DIFFER = "PDDLGym and our simulator of domain '{}' differ in {}"
+
 _Step = tuple[tuple[Action, ...], frozenset[Atom], Action]
 """(applicable actions, atoms after the action, the action taken)"""
 
@@ -76,6 +80,8 @@ def bench_simulators(names: Sequence[str] | None = None) -> dict[str, Any]:
             domain = load_pddlgym_domain(name)
             simulator = choose_simulator(domain)
             reason = why_not_pddlgym(domain)
+            if domain.definition.features & NEEDS_PROLOG:
+                reason = "it starts SWI-Prolog for every action, which takes seconds a state"
             if reason:
                 left_out[name] = f"PDDLGym: {reason}"
             else:
@@ -145,9 +151,7 @@ def _row(domain: PddlDomain, simulator: str) -> SimulatorRow:
     )
 
 
-def _walk(
-    domain: PddlDomain, task: Task
-) -> list[tuple[tuple[Action, ...], frozenset[Atom], Action]]:
+def _walk(domain: PddlDomain, task: Task) -> list[_Step]:
     """A random walk."""
     simulator = make_simulator(domain)
     simulator.reset(task)
@@ -171,35 +175,28 @@ def _pddlgym(
     with tempfile.TemporaryDirectory() as folder, own_temporary_folder(), _quiet():
         Path(folder, "problem.pddl").write_text(task.problem, encoding="utf-8")
         env = _environment(domain, folder)
-        stepping = resetting = 0.0
+        stepping, resetting = _Clock(), _Clock()
         resets = steps = 0
         try:
-            while stepping < ENOUGH_S and resets < MOST_REPEATS:
-                began = time.process_time()
-                with _cpu_limit(PDDLGYM_SECONDS):
+            while stepping.seconds < ENOUGH_S and resets < MOST_REPEATS:
+                with resetting:
                     state, _ = env.reset()
                     env.action_space.all_ground_literals(state)
-                resetting += time.process_time() - began
                 resets += 1
                 for actions, atoms, action in walk:
-                    began = time.process_time()
-                    with _cpu_limit(max(PDDLGYM_SECONDS - stepping, 0.001)):
+                    with stepping:
                         literals = env.action_space.all_ground_literals(state)
                         chosen = next(each for each in literals if _words(each) == action)
                         state, *_ = env.step(chosen)
-                    stepping += time.process_time() - began
                     steps += 1
                     if sorted(map(_words, literals)) != list(actions):
-                        raise TaskError(f"PDDLGym and {domain.name}'s simulator differ in actions")
+                        raise NesyprError(_DIFFER.format(domain.name, "actions"))
                     if {_words(each) for each in state.literals} != atoms:
-                        raise TaskError(f"PDDLGym and {domain.name}'s simulator differ in atoms")
+                        raise NesyprError(_DIFFER.format(domain.name, "atoms"))
         except _LateError:
             pass  # what it came through by then counts
-    return (
-        steps,
-        steps / stepping if steps else 1 / PDDLGYM_SECONDS,
-        resets / resetting if resets else 1 / PDDLGYM_SECONDS,
-    )
+    steps_per_s = max(steps, 1) / (stepping.seconds or PDDLGYM_SECONDS)
+    return steps, steps_per_s, max(resets, 1) / (resetting.seconds or PDDLGYM_SECONDS)
 
 
 def _environment(domain: PddlDomain, folder: str) -> Any:
@@ -219,25 +216,39 @@ class _LateError(BaseException):
     """PDDLGym has used up its time; not an `Exception`, so that PDDLGym does not catch it."""
 
 
-@contextlib.contextmanager
-def _cpu_limit(seconds: float) -> Iterator[None]:
-    """Raise `_LateError` after so many CPU seconds of this process; in the main thread only."""
+class _Clock:
+    """Adds up CPU seconds; inside, `_LateError` is raised once it has counted `PDDLGYM_SECONDS`.
 
-    def late(number: int, frame: object) -> None:
-        raise _LateError
+    In the main thread only.
+    """
 
-    before = signal.signal(signal.SIGPROF, late)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        signal.signal(signal.SIGPROF, _late)
+        self._began = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, max(PDDLGYM_SECONDS - self.seconds, 0.001))
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)  # by default one that comes late would kill
         signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.signal(signal.SIGPROF, before)
+        self.seconds += time.process_time() - self._began
+
+
+def _late(number: int, frame: object) -> None:
+    raise _LateError
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """PDDLGym warns of its dependencies, and of files that it leaves open."""
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+    """PDDLGym warns of its dependencies and of files that it leaves open; interrupted, it leaves
+    `sys.stdout` turned off."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         warnings.simplefilter("ignore")
         yield
