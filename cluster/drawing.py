@@ -19,6 +19,9 @@ INK = "#010203"
 COLOURS = ("#3b82c4", "#d9722e", "#3a9d5d", "#b4589d", "#9a8b1f", "#7a6ad8", "#c0504d", "#3aa6a6")
 """Legible on white and on dark grey."""
 
+LEGEND_LETTERS = 72
+"""So many letters of a legend go into a chart's width."""
+
 INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
 
@@ -72,7 +75,9 @@ def draw(chart: Chart, salt: str) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         axes.patch.set_alpha(0.0)
         if len(chart.curves) > 1:
-            figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=4)
+            longest = max(len(curve.name) for curve in chart.curves)
+            columns = max(1, min(4, LEGEND_LETTERS // (longest + 6)))
+            figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=columns)
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     svg = text.getvalue()
