@@ -29,12 +29,14 @@ MAKES = {
     ("test",): ".venv/bin/python -m pytest",
     ("test-slow",): ".venv/bin/python -m pytest -m slow",
     ("check",): "scripts/check .venv/bin",
+    ("extras",): ".venv/bin/python -m pip install -qq --no-deps -r requirements-extras.lock",
     ("bench",): ".venv/bin/nesypr bench acting",
 }
 TAKES_LONG = {
     ("nesypr", "run", "quickstart"),
     ("nesypr", "bench", "decode"),
     ("nesypr", "bench", "distil"),
+    ("nesypr", "bench", "simulators"),
 }
 """Minutes; the run has nothing that the run of smoke does not have but its configuration, which
 `test_a_run_is_possible` looks at."""
@@ -47,6 +49,8 @@ SMALL_STUDY = (
 SAYS = {
     ("report", "--schema"): '"$schema"',
     ("tasks", "list"): "blocks 2-4",
+    ("tasks", "stream", "thousands", "--head", "20"): "5040 tasks in 12 phases of 21 domains",
+    ("bench", "simulators"): "median",
     ("bench", "acting"): "plain decisions per s",
     ("bench", "decode"): "contrast cost",
     ("bench", "distil"): "ratio atoms",
@@ -104,6 +108,12 @@ def test_the_command_runs(words: tuple[str, ...], world: World) -> None:
             world.ray_start(on_this_machine(tuple(options), world))
         case ("nesypr", "run", *_):
             check_run(words[1:], world)
+        case ("nesypr", "bank", command, run):
+            (started,) = [words for words in RUNS if name_of(words) == run]
+            check_run(started, world)
+            result = world.nesypr(("bank", command, run))
+            assert result.code == 0, result.output
+            assert "blocks" in result.output
         case ("nesypr", "status" | "report" as command, run, *options) if run[0] != "-":
             (started,) = [words for words in RUNS if name_of(words) == run]
             check_run(started, world)
