@@ -330,6 +330,14 @@ if wrong then return wrong end
 local sign, encoded = tonumber(take()), tonumber(take())
 local keys = banks[sign]
 local total, added, touched, gone, tried = new_totals(), {}, {}, {}, {}
+local function settle(digest, codes, action, times, refused, version, fresh)
+  place(policy, sign, banks, digest, times, version)
+  local number = keep_procedure(
+    counters, sign, keys, codes, version, fresh, total, added, touched)
+  redis.call('HSET', keys[1], digest,
+    struct.pack('>I4I4I8I4', times, version, number, refused) .. action)
+  tried[#tried + 1] = tried_row(sign, number, times, refused, action)
+end
 local same, moving = 0, {}
 for _ = 1, tonumber(take()) do
   local digest, new, codes, record, action = take(), take(), take(), take(), take()
@@ -340,17 +348,17 @@ for _ = 1, tonumber(take()) do
     if #counts > 8 then refused = select(4, struct.unpack('>I4I4I8I4', counts)) end
     if new == digest then
       same = same + 1
+      settle(new, codes, action, times, refused, encoded, false)
     else
       forget(sign, keys, digest, counts, width, total, gone, tried)
       total.reencoded = total.reencoded + 1
+      moving[#moving + 1] = {new, codes, record, action, times, refused}
     end
-    moving[#moving + 1] = {digest ~= new, new, codes, record, action, times, refused}
   end
 end
 for _, entry in ipairs(moving) do
-  local moved, new, codes, record, action, times, refused = unpack(entry)
-  local version, fresh = encoded, false
-  local target = moved and redis.call('HGET', keys[1], new)
+  local new, codes, record, action, times, refused = unpack(entry)
+  local version, target = encoded, redis.call('HGET', keys[1], new)
   if target then
     total.merged = total.merged + 1
     local more, last = struct.unpack('>I4I4', target)
@@ -360,17 +368,11 @@ for _, entry in ipairs(moving) do
       total.bytes = total.bytes - redis.call('HSTRLEN', keys[2], new) + #record
       redis.call('HSET', keys[2], new, record)
     end
-  elseif moved then
-    fresh = true
+  else
     redis.call('HSET', keys[2], new, record)
     total.bytes = total.bytes + #record
   end
-  place(policy, sign, banks, new, times, version)
-  local number = keep_procedure(
-    counters, sign, keys, codes, version, fresh, total, added, touched)
-  redis.call('HSET', keys[1], new,
-    struct.pack('>I4I4I8I4', times, version, number, refused) .. action)
-  tried[#tried + 1] = tried_row(sign, number, times, refused, action)
+  settle(new, codes, action, times, refused, version, not target)
 end
 write_totals(counters, sign, total)
 write_log(counters, log, longest, width, added, touched, gone, tried)

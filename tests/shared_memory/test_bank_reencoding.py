@@ -135,6 +135,23 @@ def test_codes_that_change_places(client: redis.Redis, make_episode: EpisodeMake
         assert tried(follower, codes) == tried(fresh, codes)
 
 
+def test_one_moves_to_where_another_stays(client: redis.Redis, make_episode: EpisodeMaker) -> None:
+    for first, second in ((1, 2), (2, 1)):  # in whatever order of digests
+        client.flushall()
+        bank = Bank(client, "run", BankConfig())
+        bank.push(
+            [
+                episode(make_episode, 0, codes_of(first, 1, 1), "same", prompt=first),
+                episode(make_episode, 1, codes_of(second, 1, 1), "same", prompt=second),
+            ]
+        )
+        reencoding = BankReencoding(client, "run", BankConfig())
+        done = reencode(reencoding, 2, {1: codes_of(1, 1, 1), 2: codes_of(1, 1, 1)})
+        assert done == Reencoded(same=1, moved=1, merged=1)
+        assert held(bank) == {((1, 1, 1), "same"): (2, 2)}
+        assert bank.verify().problems == ()
+
+
 def test_a_place_whose_entry_was_not_encoded_yet_is_taken_over(
     client: redis.Redis, make_episode: EpisodeMaker
 ) -> None:
