@@ -272,6 +272,10 @@ class BankConfig(Section):
     reencode_s: Seconds = Field(
         1.0, description="How long the learner may encode entries again, between two versions."
     )
+    lookup: Literal["numpy", "faiss"] = Field(
+        "numpy",
+        description="What sums over all procedures where the threshold excludes few; same answers.",
+    )
 
     @property
     def version_lag(self) -> int:

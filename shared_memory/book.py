@@ -48,6 +48,7 @@ class Book:
         self.given = (code_vectors.copy(), mean.copy(), born.copy())
         vectors, centres = code_vectors.astype(np.float64), mean.astype(np.float64)
         self.centred: Doubles = vectors - centres[:, None]  # (n, K, d)
+        self.centred_floats: Floats = self.centred.astype(np.float32)
         self.squares: Doubles = np.square(self.centred).sum(axis=2)  # (n, K)
         self.born: Integers = born.astype(np.int64)
         self._chunk = np.arange(self.chunks)
@@ -112,14 +113,16 @@ def judge(book: Book, codes: Rows) -> tuple[Integers, Floats]:
 class Questions:
     """A batch of decisions' procedures, made ready once to be asked of any bank.
 
-    `tables[q, j, k]` is what code k in chunk j adds to the cosine with question q, but for the
-    length of the other side; `energies[q, j]` is the share of chunk j in the question's squared
-    length. Questions without a length are not among them: `asked` (Q,) tells the row of each.
+    `tables[j, q, k]` is what code k in chunk j adds to the cosine with question q, but for the
+    length of the other side; `directions[j, q]` is the question's chunk as part of a unit vector,
+    and `energies[q, j]` the square of its length. Questions without a length are not among them:
+    `asked` (Q,) tells the row of each.
     """
 
     codes: Codebatch  # (B, n), as given
     asked: Integers  # (Q,)
-    tables: Doubles  # (Q, n, K)
+    directions: Doubles  # (n, Q, d)
+    tables: Doubles  # (n, Q, K)
     energies: Doubles  # (Q, n)
 
     @classmethod
@@ -134,8 +137,7 @@ class Questions:
         squares = book.squares[np.arange(book.chunks), codes]  # (B, n)
         asked = np.flatnonzero(squares.sum(axis=1) > 0.0)
         lengths = np.sqrt(squares[asked].sum(axis=1))
-        tables = np.empty((asked.size, book.chunks, book.codes))
-        for chunk in range(book.chunks):
-            own = book.centred[chunk][codes[asked, chunk]] / lengths[:, None]  # (Q, d)
-            tables[:, chunk] = own @ book.centred[chunk].T
-        return cls(codes, asked, tables, squares[asked] / np.square(lengths)[:, None])
+        directions = book.centred[np.arange(book.chunks)[:, None], codes[asked].T]
+        directions /= lengths[:, None]
+        tables = directions @ book.centred.transpose(0, 2, 1)
+        return cls(codes, asked, directions, tables, squares[asked] / np.square(lengths)[:, None])

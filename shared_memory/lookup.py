@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
+from shared_memory import faiss_scan
 from shared_memory.book import (
     Book,
     Codebatch,
@@ -28,6 +29,8 @@ from shared_memory.book import (
 )
 from shared_memory.pruning import TELLING, Head, Pairs, true_places
 
+Scanner = Literal["numpy", "faiss"]
+"""What sums over all rows where early bounds say too little; the answers are the same."""
 _ROUNDING = 1e-12  # of float64 sums: a procedure's cosine with itself is 1
 _MARGIN = 1e-4
 """More than float32 sums can be wrong by; within it, candidates are scored in float64."""
@@ -35,7 +38,7 @@ _DECISIONS_AT_ONCE = 64
 _SCORED_AT_ONCE = 16_384
 _FLOATS_A_BLOCK = 1 << 17
 _GROUPS = 64
-_FEWEST_TO_PRUNE = 1024
+_FEWEST_TO_PRUNE = 8192
 _FUTILE = 0.06
 """Where a head leaves a larger share of the rows, summing all chunks of all rows is as cheap."""
 
@@ -87,6 +90,7 @@ def search(
     min_version: int,
     nearest: int,
     threshold: float,
+    scanner: Scanner = "numpy",
 ) -> list[list[Neighbours]]:
     """For each answer and decision (B, n) the best of the banks that it asked, best first.
 
@@ -108,7 +112,7 @@ def search(
             if not which.size or nearest < 1 or not inquiry.bank.rows.shape[0]:
                 continue
             row, question = _candidates(
-                book, questions, which, inquiry.bank, min_version, nearest, threshold
+                book, questions, which, inquiry.bank, min_version, nearest, threshold, scanner
             )
             gathered.append(
                 _Gathered(
@@ -144,6 +148,7 @@ def _candidates(
     min_version: int,
     nearest: int,
     threshold: float,
+    scanner: Scanner,
 ) -> Pairs:
     """Pairs (row, question) among which are the exact answers of these questions."""
     rows = bank.rows
@@ -159,7 +164,13 @@ def _candidates(
         which = np.concatenate([which, *unheard])
     if which.size:
         inverse = bank.inverse_lengths(book, min_version)
-        pairs.append(_scanned(questions, which, rows, inverse, nearest, threshold))
+        if scanner == "faiss":
+            some, which = faiss_scan.scan(
+                book, questions, which, rows, inverse, nearest, threshold, _MARGIN
+            )
+            pairs.append(some)
+    if which.size:
+        pairs.append(_scanned(book, questions, which, rows, inverse, nearest, threshold))
     return np.concatenate([row for row, _ in pairs]), np.concatenate([asks for _, asks in pairs])
 
 
@@ -184,6 +195,7 @@ def _refuted(head: Head, rows: Rows, nearest: int, pairs: list[Pairs]) -> Intege
 
 
 def _scanned(
+    book: Book,
     questions: Questions,
     which: Integers,
     rows: Rows,
@@ -192,22 +204,24 @@ def _scanned(
     threshold: float,
 ) -> Pairs:
     """Candidates by float32 sums over all chunks of all rows, block by block in the cache."""
-    tables = np.ascontiguousarray(
-        questions.tables[which].astype(np.float32).transpose(1, 2, 0)
-    )  # (n, K, Q)
+    directions = questions.directions[:, which].astype(np.float32)  # (n, Q, d)
+    tables = book.centred_floats @ directions.transpose(0, 2, 1)  # (n, K, Q)
     size = max(1024, _FLOATS_A_BLOCK // which.size)
     best = np.full((nearest, which.size), -np.inf, dtype=np.float32)
     kept: list[tuple[Integers, Integers, Floats]] = []
-    least = np.full(which.size, threshold, dtype=np.float32)
+    least = np.full(which.size, threshold - _MARGIN, dtype=np.float32)
     for start in range(0, rows.shape[0], size):
         scores = _sums(tables, rows[start : start + size])  # (b, Q)
         weights = inverse[start : start + size]
         scores *= weights[:, None]
-        scores[weights == 0.0] = -np.inf
-        best = np.partition(np.concatenate([best, _maxima(scores, nearest)]), -nearest, axis=0)
-        best = best[-nearest:]
-        least = np.maximum(best[0] - 2 * _MARGIN, threshold - _MARGIN)
+        if not weights.all():
+            scores[weights == 0.0] = -np.inf
         places = true_places(scores >= least)
+        if places.size > nearest * which.size:
+            best = np.partition(np.concatenate([best, _maxima(scores, nearest)]), -nearest, axis=0)
+            best = best[-nearest:]
+            least = np.maximum(least, best[0] - 2 * _MARGIN)
+            places = true_places(scores >= least)
         row, asks = np.divmod(places, which.size)
         kept.append((row + start, asks, scores.reshape(-1)[places]))
     row, asks, score = (np.concatenate(parts) for parts in zip(*kept))
@@ -234,7 +248,7 @@ def _sums(tables: Floats, rows: Rows) -> Floats:
     sums, term = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
     for chunk in range(rows.shape[1]):
         codes = rows[:, chunk].astype(np.intp)
-        np.take(tables[chunk], codes, axis=0, out=term if chunk else sums, mode="clip")
+        tables[chunk].take(codes, axis=0, out=term if chunk else sums, mode="clip")
         if chunk:
             sums += term
     return sums.reshape(rows.shape[0], -1)
@@ -250,34 +264,39 @@ def _ranked(
     threshold: float,
 ) -> list[Neighbours]:
     """For each slot the best of its candidates, all scored in float64."""
-    passed: list[tuple[Codebatch, Integers, Doubles]] = []
-    for each in gathered:
-        for start in range(0, each.question.size, _SCORED_AT_ONCE):
-            part = slice(start, start + _SCORED_AT_ONCE)
-            codes, versions = each.codes[part], each.versions[part]
-            similarities = _exact(book, questions, each.question[part], codes)
-            good = (similarities >= threshold) & (versions >= min_version)
-            good[good] = book.judge(codes[good])[0] <= versions[good]
-            passed.append(
-                (codes[good].astype(np.uint16), each.slot[part][good], similarities[good])
-            )
-    if not passed:
-        nothing = Neighbours(np.empty((0, book.chunks), dtype=np.uint16), np.empty(0))
-        return [nothing] * slots
-    all_codes, slot, similarity = (np.concatenate(parts) for parts in zip(*passed))
+    if not gathered:
+        return [Neighbours(np.empty((0, book.chunks), dtype=np.uint16), np.empty(0))] * slots
+    codes = np.concatenate([each.codes for each in gathered])
+    versions = np.concatenate([each.versions for each in gathered])
+    question = np.concatenate([each.question for each in gathered])
+    slot = np.concatenate([each.slot for each in gathered])
+    similarity = np.empty(slot.size)
+    good = versions >= min_version
+    for start in range(0, slot.size, _SCORED_AT_ONCE):
+        part = slice(start, start + _SCORED_AT_ONCE)
+        similarity[part] = _exact(book, questions, question[part], codes[part])
+        passing = good[part]
+        passing &= similarity[part] >= threshold
+        passing[passing] = book.judge(codes[part][passing])[0] <= versions[part][passing]
+    codes, slot, similarity = codes[good].astype(np.uint16), slot[good], similarity[good]
     order = np.lexsort((-similarity, slot))  # stable: of equal ones the first
-    ends = np.searchsorted(slot[order], np.arange(slots + 1))
-    chosen = [order[first : min(first + nearest, end)] for first, end in pairwise(ends)]
-    return [Neighbours(all_codes[best], similarity[best]) for best in chosen]
+    codes, similarity = codes[order], similarity[order]
+    ends = np.searchsorted(slot[order], np.arange(slots + 1)).tolist()
+    return [
+        Neighbours(
+            codes[first : min(first + nearest, end)], similarity[first : min(first + nearest, end)]
+        )
+        for first, end in pairwise(ends)
+    ]
 
 
 def _exact(book: Book, questions: Questions, question: Integers, codes: Rows) -> Doubles:
     """Cosines (c,) of questions with procedures (c, n); -inf for those that are like nothing."""
     safe = np.minimum(codes, book.codes - 1)
     chunk = np.arange(book.chunks) * book.codes
-    place = safe + (question * (book.chunks * book.codes))[:, None] + chunk
-    similarities: Doubles = np.take(questions.tables.reshape(-1), place).sum(axis=1)
-    lengths = np.sqrt(np.take(book.squares.reshape(-1), safe + chunk).sum(axis=1))
+    place = safe + (chunk * questions.asked.size + (question * book.codes)[:, None])
+    similarities: Doubles = questions.tables.reshape(-1).take(place).sum(axis=1)
+    lengths = np.sqrt(book.squares.reshape(-1).take(safe + chunk).sum(axis=1))
     with_length = lengths > 0.0
     np.divide(similarities, lengths, out=similarities, where=with_length)
     similarities[~with_length] = -np.inf

@@ -76,22 +76,22 @@ class Head:
         able = tells[:, length - 1]
         chunks, which = order[:length], which[able]
         needed = np.sqrt(held[able, length - 1] - lost)  # (Q,)
-        raw = questions.tables[which][:, chunks] / needed[:, None, None]  # (Q, H, K)
+        raw = questions.tables[chunks[:, None], which] / needed[:, None]  # (H, Q, K)
         lowest = raw.min(axis=2, keepdims=True)
-        unit = (raw - lowest).max(axis=2).sum(axis=1) / (_LEVELS - 1 - length)  # (Q,)
+        unit = (raw - lowest).max(axis=2).sum(axis=0) / (_LEVELS - 1 - length)  # (Q,)
         unit = np.where(unit > 0.0, unit, 1.0)
-        tables = np.ceil((raw - lowest) / unit[:, None, None]).astype(np.uint8)
+        tables = np.ceil((raw - lowest) / unit[:, None]).astype(np.uint8)
         squares = book.squares[chunks]  # (H, K)
         shortest = squares.min(axis=1, keepdims=True)
         step = float((squares - shortest).max(axis=1).sum()) / (_LEVELS - 1)
         levels = np.floor((squares - shortest) / (step if step > 0.0 else 1.0) * (1.0 - _SLACK))
         lengths = np.sqrt(shortest.sum() + step * np.arange(_LEVELS))  # (256,)
-        least = np.floor((lengths[:, None] - lowest.sum(axis=(1, 2))) / unit - _SLACK)
+        least = np.floor((lengths[:, None] - lowest.sum(axis=(0, 2))) / unit - _SLACK)
         return cls(
             book,
             chunks,
             which,
-            np.ascontiguousarray(tables.transpose(1, 2, 0)),
+            np.ascontiguousarray(tables.transpose(0, 2, 1)),
             levels.astype(np.uint8),
             np.clip(least, 0, _LEVELS - 1).astype(np.uint8),
             _Space(),
@@ -115,11 +115,11 @@ class Head:
         level = np.zeros(rows.shape[0], dtype=np.uint8)
         for place, chunk in enumerate(self.chunks):
             codes = rows[:, chunk].astype(np.intp)
-            np.take(self.tables[place], codes, axis=0, out=term if place else sums, mode="clip")
+            self.tables[place].take(codes, axis=0, out=term if place else sums, mode="clip")
             if place:
                 sums += term
-            level += np.take(self.squares[place], codes, mode="clip")
-        np.take(self.least, level.astype(np.intp), axis=0, out=term, mode="clip")
+            level += self.squares[place].take(codes, mode="clip")
+        self.least.take(level.astype(np.intp), axis=0, out=term, mode="clip")
         passes = np.greater_equal(sums, term, out=space.passes[: rows.shape[0]])
         row, question = np.divmod(true_places(passes), asked)
         return row, self.questions[question]

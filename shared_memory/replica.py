@@ -20,8 +20,9 @@ from shared_memory.book import Book, Codebatch, Integers
 from shared_memory.codec import MAX_CODES
 from shared_memory.connection import call, call_all, members
 from shared_memory.errors import SharedMemoryError
+from shared_memory.faiss_scan import require_faiss
 from shared_memory.keys import DomainKeys, RunKeys
-from shared_memory.lookup import Inquiry, Neighbours, search
+from shared_memory.lookup import Inquiry, Neighbours, Scanner, search
 from shared_memory.records import SIGNS, Sign
 from shared_memory.replica_bank import ReplicaBank
 from shared_memory.tried import Counts, held_rows, logged_rows
@@ -54,6 +55,8 @@ class BankReplica:
         config: BankConfig,
         actions: bool = False,
     ) -> None:
+        if config.lookup == "faiss":
+            require_faiss()
         self._client = client
         self._config = config
         self._actions = actions
@@ -165,7 +168,15 @@ class BankReplica:
             self._book = Book(code_vectors, mean, code_born)
         banks = {name: replica.banks for name, replica in self._domains.items()}
         return search_banks(
-            banks, self._book, domains, signs, codes, min_version, nearest, threshold
+            banks,
+            self._book,
+            domains,
+            signs,
+            codes,
+            min_version,
+            nearest,
+            threshold,
+            self._config.lookup,
         )
 
     def tried(
@@ -201,6 +212,12 @@ class BankReplica:
             for domain, replica in self._domains.items()
             for sign in SIGNS
         }
+
+    def held_bytes(self) -> int:
+        """Bytes of memory that the banks' arrays take in this process."""
+        return sum(
+            bank.held_bytes for replica in self._domains.values() for bank in replica.banks.values()
+        )
 
     def position(self, domain: str) -> int:
         """Number of the last batch of the domain's log that was applied."""
@@ -254,6 +271,7 @@ def search_banks(
     min_version: int,
     nearest: int,
     threshold: float,
+    scanner: Scanner = "numpy",
 ) -> dict[Sign, list[Neighbours]]:
     """For each sign and decision (B, n) the nearest procedures of its own domain's bank."""
     names = np.asarray(domains)
@@ -269,7 +287,7 @@ def search_banks(
                 f"the bank holds procedures of {inquiry.bank.rows.shape[1]} codes, but the book "
                 f"has {book.chunks} chunks: they belong to different models"
             )
-    found = search(book, codes, inquiries, len(signs), min_version, nearest, threshold)
+    found = search(book, codes, inquiries, len(signs), min_version, nearest, threshold, scanner)
     return dict(zip(signs, found, strict=True))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from shared_memory.book import Book, Codebatch, Floats, Integers, Rows, Versions, judge
 from shared_memory.errors import SharedMemoryError
-from shared_memory.lookup import Inquiry, Neighbours, search
+from shared_memory.lookup import Inquiry, Neighbours, Scanner, search
 from shared_memory.tried import Counts, TriedActions
 
 _BYTE = 256
@@ -105,11 +105,17 @@ class ReplicaBank:
             self._keep(np.flatnonzero(kept))
 
     def lookup(
-        self, book: Book, queries: Codebatch, min_version: int, nearest: int, threshold: float
+        self,
+        book: Book,
+        queries: Codebatch,
+        min_version: int,
+        nearest: int,
+        threshold: float,
+        scanner: Scanner = "numpy",
     ) -> list[Neighbours]:
         """The nearest valid procedures to each query (B, n)."""
         inquiry = Inquiry(self, np.arange(queries.shape[0]))
-        return search(book, queries, [inquiry], 1, min_version, nearest, threshold)[0]
+        return search(book, queries, [inquiry], 1, min_version, nearest, threshold, scanner)[0]
 
     def inverse_lengths(self, book: Book, min_version: int) -> Floats:
         """1 / length of each procedure (N,) with this book; 0 for those that are not valid."""

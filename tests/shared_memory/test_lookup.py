@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from shared_memory import lookup
+from shared_memory import faiss_scan, lookup
 from shared_memory.book import Book, Questions, judge
 from shared_memory.errors import SharedMemoryError
 from shared_memory.lookup import Inquiry, Neighbours, search
@@ -273,3 +273,35 @@ def test_books_with_wrong_shapes_are_refused() -> None:
         Book(np.zeros((3, 2)), np.zeros((4, 3)), np.zeros(3, dtype=np.int64))
     with pytest.raises(SharedMemoryError, match="one version a code"):
         Book(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros(4, dtype=np.int64))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=some.integers(0, 10_000),
+    rows=some.integers(1, 3000),
+    chunks=some.sampled_from([1, 8, 20]),
+    nearest=some.integers(1, 9),
+    threshold=some.sampled_from([-1.0, 0.0, 0.5, 0.95]),
+    uneven=some.booleans(),
+)
+def test_faiss_answers_the_same(
+    seed: int, rows: int, chunks: int, nearest: int, threshold: float, uneven: bool
+) -> None:
+    pytest.importorskip("faiss", reason="faiss is an extra that is not installed")
+    book, codes, (vectors, mean) = procedures(seed, rows, chunks, 6, 0.7, True)
+    if uneven:  # lengths differ by orders of magnitude
+        vectors = vectors * np.geomspace(0.01, 10, len(vectors), dtype=np.float32)[:, None]
+        book = Book(vectors, mean, np.arange(40) // 30)
+    bank = bank_of(codes)
+    ours, theirs = (
+        bank.lookup(book, codes[:20], 0, nearest, threshold, scanner)
+        for scanner in ("numpy", "faiss")
+    )
+    for one, other in zip(ours, theirs):
+        np.testing.assert_allclose(one.similarities, other.similarities, atol=1e-9)
+
+
+def test_faiss_is_asked_for_only_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(SharedMemoryError, match=r"pip install 'nesypr\[faiss\]'"):
+        faiss_scan.require_faiss()
