@@ -22,6 +22,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "actor decisions/s against a plain loop over `generate`, same model and simulators",
         "cluster.bench_acting:bench_acting",
     ),
+    "bank": (
+        "look-ups in a bank of up to a million procedures against faiss and a float32 product",
+        "cluster.bench_bank:bench_bank",
+    ),
     "decode": (
         "decisions/s of the decoding engine against `generate`, one by one and batched; contrast",
         "cluster.bench_decode:bench_decode",
