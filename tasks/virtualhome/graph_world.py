@@ -2,6 +2,10 @@
 
 The transitions are `virtualhome-eval`'s own. At this edge its clocks are emptied, which would keep
 every measurement for ever, and a refused action leaves the state as it was **(ours)**.
+
+Of some 290 nodes only those are kept that can bear on the task's own **(ours)**: its objects, all
+rooms, the body, what stands in any relation to an object of the task, and what these are inside of.
+No rule of the world looks further, so that every outcome is that of the whole scene.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from tasks.virtualhome.programs import Step, graph_file
+from tasks.virtualhome.programs import CHARACTER, Step, graph_file, read_program
 
 _PACKAGE = "virtualhome_eval.simulation.evolving_graph"
-_KEPT_GRAPHS = 24
-"""Graphs of some megabytes each; states are differences from them and never change them."""
+_KEPT_GRAPHS = 512
+"""Scenes that a process keeps; states are differences from them and never change them."""
 
 _ASKED_BY_DOING = frozenset({"putobjback"})
 """Steps for which the package answers wrongly when it is only asked."""
@@ -25,15 +29,16 @@ _ASKED_BY_DOING = frozenset({"putobjback"})
 class GraphWorld:
     """A program's scene. Nodes are known by their numbers; `ImportError` without the package.
 
-    `state` is the present one; a step puts another in its place.
+    `state` is the present one; a step puts another in its place. `whole` keeps the whole scene,
+    for comparison.
     """
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: str, whole: bool = False) -> None:
         self._environment = importlib.import_module(f"{_PACKAGE}.environment")
         self._execution = importlib.import_module(f"{_PACKAGE}.execution")
         self._scripts = importlib.import_module(f"{_PACKAGE}.scripts")
         importlib.import_module(f"{_PACKAGE}.common").TimeMeasurement.reset_all()
-        self._graph = _graph(program)
+        self._graph = _graph(program, whole)
         self.state = self._environment.EnvironmentState(self._graph, {}, instance_selection=True)
 
     def step(self, step: Step) -> bool:
@@ -96,8 +101,32 @@ class GraphWorld:
 
 
 @lru_cache(maxsize=_KEPT_GRAPHS)
-def _graph(program: str) -> Any:
+def _graph(program: str, whole: bool) -> Any:
     """The scene at a program's start."""
     module = importlib.import_module(f"{_PACKAGE}.environment")
-    graphs = json.loads(graph_file(program).read_text(encoding="utf-8"))
-    return module.EnvironmentGraph(graphs["init_graph"])
+    graph = json.loads(graph_file(program).read_text(encoding="utf-8"))["init_graph"]
+    return module.EnvironmentGraph(graph if whole else _around(graph, read_program(program).nodes))
+
+
+def _around(graph: dict[str, Any], own: frozenset[int]) -> dict[str, Any]:
+    """The part of a scene that can bear on the task's own nodes."""
+    rooms = {node["id"] for node in graph["nodes"] if node["category"] == "Rooms"}
+    body = {node["id"] for node in graph["nodes"] if "BODY_PART" in node["properties"]}
+    centres = (own | {CHARACTER}) - rooms
+    kept = own | {CHARACTER} | rooms | body
+    inside: dict[int, set[int]] = {}
+    for edge in graph["edges"]:
+        start, end = edge["from_id"], edge["to_id"]
+        if start in centres or end in centres:
+            kept |= {start, end}
+        if edge["relation_type"] == "INSIDE":
+            inside.setdefault(start, set()).add(end)
+    waiting = list(kept)
+    while waiting:
+        around = inside.get(waiting.pop(), set()) - kept
+        kept |= around
+        waiting += around
+    return {
+        "nodes": [node for node in graph["nodes"] if node["id"] in kept],
+        "edges": [e for e in graph["edges"] if e["from_id"] in kept and e["to_id"] in kept],
+    }

@@ -57,6 +57,14 @@ class Program:
     goal: Goal
     steps: tuple[Step, ...]
 
+    @property
+    def nodes(self) -> frozenset[int]:
+        """The nodes of the goal and of the steps, without the character."""
+        found = {node for _, nodes in self.steps for node in nodes}
+        found |= {node for node, _ in self.goal.states}
+        found |= {node for start, _, end in self.goal.relations for node in (start, end)}
+        return frozenset(found - {CHARACTER})
+
 
 @lru_cache(maxsize=1)
 def virtualhome_folder() -> Path:

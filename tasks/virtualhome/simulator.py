@@ -122,9 +122,10 @@ class Snapshot:
 
 
 class VirtualHomeSimulator:
-    """One task at a time in `virtualhome-eval`'s evolving graph."""
+    """One task at a time in `virtualhome-eval`'s evolving graph; `whole` as for `GraphWorld`."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool = False) -> None:
+        self._whole = whole
         self._program: Program | None = None
         self._world: GraphWorld | None = None
         self._node_of: dict[str, int] = {}
@@ -137,7 +138,7 @@ class VirtualHomeSimulator:
     def reset(self, task: Task) -> None:
         """Begin the task; `TaskError` if there is no such program."""
         program = read_program(program_name(task.problem))
-        world = GraphWorld(program.name)
+        world = GraphWorld(program.name, self._whole)
         self._program, self._world = program, world
         nodes = task_nodes(program, world)
         self._node_of = {f"{world.class_of(node)}_{node}": node for node in nodes}
@@ -321,12 +322,8 @@ def program_name(problem: str) -> str:
 
 def task_nodes(program: Program, world: GraphWorld) -> tuple[int, ...]:
     """The nodes of the goal and of the program, and the rooms they are in, in their order."""
-    goal = program.goal
-    found = {node for _, nodes in program.steps for node in nodes}
-    found |= {node for node, _ in goal.states}
-    found |= {node for start, _, end in goal.relations for node in (start, end)}
-    rooms = {world.room_of(node) for node in (*found, CHARACTER)}
-    return tuple(sorted((found | {room for room in rooms if room is not None}) - {CHARACTER}))
+    rooms = {world.room_of(node) for node in (*program.nodes, CHARACTER)}
+    return tuple(sorted(program.nodes | {room for room in rooms if room is not None}))
 
 
 def group_word(group: tuple[str, ...]) -> str:

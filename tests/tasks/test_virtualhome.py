@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import random
 
 import pytest
 
@@ -9,7 +10,7 @@ from tasks.domains import get_domain
 from tasks.errors import TaskError
 from tasks.rendering import Rendering
 from tasks.stream import TaskStream
-from tasks.task import Task
+from tasks.task import Action, Task
 from tasks.virtualhome.domain import VirtualHomeDomain
 from tasks.virtualhome.simulator import VirtualHomeSimulator
 
@@ -89,6 +90,34 @@ def test_applicable_actions_are_taken_and_all_others_refused(
                 assert simulator.step(action) == (action in applicable), action
                 simulator.restore(here)
         assert simulator.step(simulator.action_of(step)) or step[0] == "find"
+
+
+@pytest.mark.parametrize(
+    "every", [pytest.param(28, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
+def test_what_is_kept_of_a_scene_behaves_like_the_whole(
+    domain: VirtualHomeDomain, every: int
+) -> None:
+    """By the steps that people wrote, and by actions drawn at random."""
+    rng = random.Random(0)
+    for file in domain.train_files[::every]:
+        simulators = VirtualHomeSimulator(), VirtualHomeSimulator(whole=True)
+        for simulator in simulators:
+            simulator.reset(domain.task_from_file(file))
+        ours, theirs = simulators
+        starts = ours.snapshot(), theirs.snapshot()
+        walks: list[list[Action]] = [[ours.action_of(step) for step in ours.program.steps], []]
+        names = [name for name, kind in ours.objects if kind != "doing"]
+        for _ in range(60):
+            word = rng.choice(sorted(domain.actions))
+            walks[1].append((word, *rng.choices(names, k=domain.actions[word])))
+        for walk in walks:
+            for simulator, start in zip(simulators, starts):
+                simulator.restore(start)
+            for action in walk:
+                assert ours.step(action) == theirs.step(action), action
+                assert ours.atoms == theirs.atoms, action
+            assert ours.applicable_actions() == theirs.applicable_actions()
 
 
 def test_what_people_wrote_reaches_the_goals(domain: VirtualHomeDomain) -> None:
