@@ -27,16 +27,17 @@ def stats_table(words: str, banks: Sequence[dict[str, Any]], server: ServerMemor
     )
     table.add_column("domain", overflow="fold")
     table.add_column("bank")
-    numbers = ("entries", "unique", "submitted", "admitted", "duplicates", "retired", "imported")
-    for name in (*numbers, "bytes", "on server", "versions"):
-        table.add_column(name, justify="right")
+    numbers = ("entries", "submitted", "admitted", "retired", "merged")
+    for name in (*numbers, "KiB", "on server", "versions"):
+        table.add_column(name, justify="right", no_wrap=True)
     for bank in banks:
         versions = "-"
         if bank["newest_version"] >= 0:
             versions = f"{bank['oldest_version']}-{bank['newest_version']}"
         table.add_row(
             *(bank["domain"], _MARKS[bank["sign"]], *(str(bank[name]) for name in numbers)),
-            *(_mebibytes(bank["bytes"]), _mebibytes(bank["server_bytes"]), versions),
+            *(f"{bank[name] / 1024:.0f}" for name in ("bytes", "server_bytes")),
+            versions,
         )
     return table
 
