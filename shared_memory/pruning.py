@@ -33,7 +33,7 @@ _MOST_QUESTIONS = 0.85
 """Questions with other chunks that matter get a head of their own."""
 _LEVELS = 256
 _BYTES_A_BLOCK = 1 << 18
-_FEWEST, _MOST = 4096, 65_536  # rows of a block
+_FEWEST, _MOST = 4096, 32_768  # rows of a block
 
 Bytes = npt.NDArray[np.uint8]
 Pairs = tuple[Integers, Integers]
@@ -108,7 +108,12 @@ class Head:
 
     def survivors(self, rows: Rows) -> Pairs:
         """The pairs (row, question) of a block of rows that this head cannot refute."""
-        asked, space = self.questions.size, self.space
+        asked = self.questions.size
+        if asked == 1:
+            sums, level = self._sums_of_one(rows)
+            row = np.flatnonzero(sums >= self.least[:, 0].take(level))
+            return row, np.broadcast_to(self.questions, row.shape)
+        space = self.space
         if space.sums.shape[0] < rows.shape[0] or space.sums.shape[1] != asked:
             space.resize(rows.shape[0], asked)
         sums, term = space.sums[: rows.shape[0]], space.term[: rows.shape[0]]
@@ -123,6 +128,14 @@ class Head:
         passes = np.greater_equal(sums, term, out=space.passes[: rows.shape[0]])
         row, question = np.divmod(true_places(passes), asked)
         return row, self.questions[question]
+
+    def _sums_of_one(self, rows: Rows) -> tuple[Bytes, Bytes]:
+        """Sums and levels (b,) for the only question, as the two bytes of one sum."""
+        tables = self.tables[:, :, 0].astype(np.uint16) << 8 | self.squares  # (H, K)
+        both = np.zeros(rows.shape[0], dtype=np.uint16)
+        for place, chunk in enumerate(self.chunks):
+            both += tables[place].take(rows[:, chunk].astype(np.intp), mode="clip")
+        return (both >> 8).astype(np.uint8), both.astype(np.uint8)
 
     def block_rows(self) -> int:
         """How many rows at once keep the sums in the processor's cache."""

@@ -12,7 +12,7 @@ from shared_memory import faiss_scan, lookup
 from shared_memory.book import Book, Questions, judge
 from shared_memory.errors import SharedMemoryError
 from shared_memory.lookup import Inquiry, Neighbours, search
-from shared_memory.pruning import Head
+from shared_memory.pruning import TELLING, Head
 from shared_memory.replica_bank import ReplicaBank
 
 
@@ -123,23 +123,32 @@ def procedures(
     near=some.sampled_from([0.2, 1.0]),
     low=some.booleans(),
     threshold=some.sampled_from([0.5, 0.8, 0.95, 0.99, 1.0]),
+    asked=some.sampled_from([1, 9]),
+    telling=some.sampled_from(TELLING),
 )
 def test_early_bounds_lose_nothing(
-    seed: int, chunks: int, width: int, near: float, low: bool, threshold: float
+    seed: int,
+    chunks: int,
+    width: int,
+    near: float,
+    low: bool,
+    threshold: float,
+    asked: int,
+    telling: float,
 ) -> None:
     book, rows, (vectors, mean) = procedures(seed, 700, chunks, width, near, low)
-    queries = rows[:9]
+    queries = rows[:asked]
     cosines = brute_force(vectors, mean, queries, rows)
     questions = Questions.of(book, queries)
     which = np.arange(questions.asked.size)
-    head = Head.of(book, questions, which, threshold)
+    head = Head.of(book, questions, which, threshold, telling)
     if head is None:
         return
     row, question = head.survivors(rows)
     left = np.zeros((len(queries), len(rows)), dtype=bool)
     left[questions.asked[question], row] = True
-    asked = questions.asked[head.questions]
-    assert left[asked][cosines[asked] >= threshold].all()
+    judged = questions.asked[head.questions]
+    assert left[judged][cosines[judged] >= threshold].all()
 
 
 def test_early_bounds_refute_nearly_all() -> None:
