@@ -207,36 +207,36 @@ def _scanned(
     directions = questions.directions[:, which].astype(np.float32)  # (n, Q, d)
     tables = book.centred_floats @ directions.transpose(0, 2, 1)  # (n, K, Q)
     size = max(1024, _FLOATS_A_BLOCK // which.size)
-    best = np.full((nearest, which.size), -np.inf, dtype=np.float32)
+    best = np.full((which.size, nearest), -np.inf, dtype=np.float32)
     kept: list[tuple[Integers, Integers, Floats]] = []
-    least = np.full(which.size, threshold - _MARGIN, dtype=np.float32)
+    least = np.full((which.size, 1), threshold - _MARGIN, dtype=np.float32)
     for start in range(0, rows.shape[0], size):
-        scores = _sums(tables, rows[start : start + size])  # (b, Q)
+        scores = np.ascontiguousarray(_sums(tables, rows[start : start + size]).T)  # (Q, b)
         weights = inverse[start : start + size]
-        scores *= weights[:, None]
+        scores *= weights
         if not weights.all():
-            scores[weights == 0.0] = -np.inf
+            scores[:, weights == 0.0] = -np.inf
         places = true_places(scores >= least)
         if places.size > nearest * which.size:
-            best = np.partition(np.concatenate([best, _maxima(scores, nearest)]), -nearest, axis=0)
-            best = best[-nearest:]
-            least = np.maximum(least, best[0] - 2 * _MARGIN)
+            best = np.concatenate([best, _maxima(scores, nearest)], axis=1)
+            best = np.partition(best, -nearest, axis=1)[:, -nearest:]
+            least = np.maximum(least, best[:, :1] - 2 * _MARGIN)
             places = true_places(scores >= least)
-        row, asks = np.divmod(places, which.size)
+        asks, row = np.divmod(places, scores.shape[1])
         kept.append((row + start, asks, scores.reshape(-1)[places]))
     row, asks, score = (np.concatenate(parts) for parts in zip(*kept))
-    good = score >= least[asks]
+    good = score >= least[asks, 0]
     return row[good], which[asks[good]]
 
 
 def _maxima(scores: Floats, nearest: int) -> Floats:
     """The best scores of groups of rows: the k best of them are no better than the k best."""
     groups = max(_GROUPS, nearest)
-    size = scores.shape[0] // groups
+    size = scores.shape[1] // groups
     if size < 2:
         return scores
-    whole = scores[: groups * size].reshape(groups, size, -1).max(axis=1)
-    maxima: Floats = np.concatenate([whole, scores[groups * size :]])
+    whole = scores[:, : groups * size].reshape(-1, size, groups).max(axis=1)
+    maxima: Floats = np.concatenate([whole, scores[:, groups * size :]], axis=1)
     return maxima
 
 
