@@ -109,6 +109,10 @@ class BanksResult:
 
 def run_study(order: StudyOrder) -> StudyPage:
     """`nesypr study banks`: of the model in the folder that the files go to."""
+    if order.size.seeds not in (None, 1) or order.size.parallel != 1:
+        raise ConfigurationError(
+            "study banks tries one model, that of the folder: leave out --seeds and --parallel"
+        )
     result = study_banks(find_model(order.folder), order.config, order.size.tasks, order.tell, ARMS)
     return StudyPage(write_result(result, order.folder), result.as_dict())
 

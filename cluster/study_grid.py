@@ -27,8 +27,8 @@ from tasks.metrics import Attempt, Estimate, csr, exe
 from tasks.task import Task
 
 PLANS_FILE = "plans.bin"
-FORMAT = 1
-"""Of cells' files; another one is another configuration."""
+FORMAT = 2
+"""Of cells' files, and of what learning does; another one is another configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ def _tried(
                 assert rate is not None  # there was a row without banks
                 rows.append(ArmRow(arm=arm.name, domain=domain, csr=rate, exe=exe(found)))
                 tell(_line(rows[-1]))
-    settings = settings_of(cell, size)
+    settings = settings_of(cell, size, planned.seed)
     return CellResult(
         kind=cell.kind,
         seed=cell.config.seed,
@@ -228,11 +228,12 @@ def _line(row: ArmRow) -> str:
     return f"{row.arm}, {row.domain}: CSR {row.csr.value:.1%}"
 
 
-def settings_of(cell: Cell, size: StudySize) -> dict[str, Any]:
-    """Everything that a cell's result hangs on."""
+def settings_of(cell: Cell, size: StudySize, study_seed: int) -> dict[str, Any]:
+    """Everything that a cell's result hangs on; tasks and names are drawn by the study's seed."""
     config = cell.config
     return {
         "format": FORMAT,
+        "study_seed": study_seed,
         "traces": size.traces,
         "tasks": size.tasks,
         "processes": size.processes,
@@ -242,6 +243,7 @@ def settings_of(cell: Cell, size: StudySize) -> dict[str, Any]:
             section: getattr(config, section).model_dump(mode="json")
             for section in ("stream", "rendering", "model", "acting", "distillation")
         },
+        "bank": config.shared_memory.bank.model_dump(mode="json"),
         "teacher": config.teacher.model_dump(mode="json", exclude={"processes"}),
     }
 
@@ -256,7 +258,7 @@ def _found(order: StudyOrder, cell: Cell) -> CellResult | None:
         result = CellResult.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigurationError(f"{path} is no result of a study: {away}") from error
-    wanted = settings_of(cell, order.size)
+    wanted = settings_of(cell, order.size, order.config.seed)
     if result.digest != digest_of(wanted):
         raise ConfigurationError(
             f"{path} was made with another configuration ({difference(result.settings, wanted)}): "

@@ -42,6 +42,8 @@ MODES: dict[Mode, str] = {
     "exchanged": "free, with the procedures of another task of the domain",
     "larger": "free, on tasks one object larger than any in training",
 }
+LARGER_DRAWS = 4
+
 PLAN_BATCH = 200
 """Requests given to the teacher at once; progress is told after each."""
 
@@ -210,14 +212,21 @@ class Trial:
 
 
 def larger(share: DomainShare, stream: TaskStream, count: int) -> list[Task]:
-    """Tasks whose first size is one more than the largest in training; none if there are none."""
+    """Distinct tasks whose first size is one more than the largest in training, as many as
+    `count`, or as `LARGER_DRAWS` times as many draws give; none without a generator."""
     (domain,) = [domain for domain in stream.domains if domain.name == share.name]
     if domain.generator is None:
         return []
     sizes = {one.name: one.default for one in domain.generator.parameters} | dict(share.size)
     first = domain.generator.parameters[0].name
     sizes[first] = (sizes[first][1] + 1, sizes[first][1] + 1)
-    return [replace(domain.draw(sizes, seed), index=-1) for seed in range(count)]
+    found: dict[str, Task] = {}
+    for seed in range(LARGER_DRAWS * count):
+        task = domain.draw(sizes, seed)
+        found.setdefault(task.digest, replace(task, index=-1))
+        if len(found) == count:
+            break
+    return list(found.values())
 
 
 def digest_of(values: Any) -> str:

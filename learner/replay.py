@@ -1,8 +1,8 @@
 """A reservoir of old traces for replay (Vitter's algorithm R).
 
 Every trace that was ever added has the same chance to be in it, so that a task's share of replay
-is its share of the stream, however slow or rare it was; beyond that, a third of the draws go to
-what was answered wrong last (learner.curriculum). The generator has a name of its own.
+is its share of the stream, however slow or rare it was; beyond that, up to a third of the draws go
+to what was answered wrong last (learner.curriculum). The generator has a name of its own.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Fake:
         if cell.name == self._fails:
             raise ConfigurationError("a cell failed")
         self.made.append(cell.name)
-        settings = settings_of(cell, size)
+        settings = settings_of(cell, size, 0)
         share = 0.9 if cell.kind != "K = 16" else 0.5
         rows = [
             ArmRow(
@@ -172,6 +172,14 @@ def test_the_page_of_ablations_has_every_row(
     assert "5 and 7" in text
     assert "| full | 80.0 |" in text
     assert "| no quantisation | 80.0 |" in text
+
+
+def test_a_cell_of_other_tasks_or_banks_is_another() -> None:
+    cell, size = study_memory.cells(config(), 1)[0], StudySize()
+    settings = settings_of(cell, size, 0)
+    assert digest_of(settings) != digest_of(settings_of(cell, size, 1))
+    other = study_memory.cells(config("shared_memory.bank.max_entries=10"), 1)[0]
+    assert digest_of(settings) != digest_of(settings_of(other, size, 0))
 
 
 def test_ablations_take_away_what_they_say() -> None:
