@@ -37,6 +37,7 @@ TAKES_LONG = {
     ("nesypr", "bench", "decode"),
     ("nesypr", "bench", "distil"),
     ("nesypr", "bench", "simulators"),
+    ("nesypr", "bench", "bank"),
 }
 """Minutes; the run has nothing that the run of smoke does not have but its configuration, which
 `test_a_run_is_possible` looks at."""
@@ -51,6 +52,7 @@ SAYS = {
     ("tasks", "list"): "blocks 2-4",
     ("tasks", "stream", "thousands", "--head", "20"): "5040 tasks in 12 phases of 21 domains",
     ("bench", "simulators"): "median",
+    ("bench", "bank"): "faiss",
     ("bench", "acting"): "plain decisions per s",
     ("bench", "decode"): "contrast cost",
     ("bench", "distil"): "ratio atoms",
