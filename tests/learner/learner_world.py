@@ -35,6 +35,7 @@ class ParrotStudent:
         self.steps = 0
         self.window = 0
         self.taught = []
+        self.decisions: list[list[int]] = []
         self.step_s = step_s
 
     def step(self, traces: Sequence[Trace]) -> Sequence[float]:
@@ -43,6 +44,7 @@ class ParrotStudent:
         self.steps += 1
         self.window += 1
         self.taught.append(sorted(trace.task_index for trace in traces))
+        self.decisions.append([len(trace.actions) for trace in traces])
         return [0.5] * len(traces)
 
     def round_statistics(self) -> RoundStatistics:
@@ -63,7 +65,7 @@ class ParrotStudent:
         self.steps, self.window = steps, 0
 
 
-def setting(folder: Path, **distillation: Any) -> LearnerSetting:
+def setting(folder: Path, observation: Any = "none", **distillation: Any) -> LearnerSetting:
     quick = {"steps_per_version": 2, "min_new_traces": 4, "max_wait_s": 0.3, "batch_traces": 8}
     return LearnerSetting(
         run=RUN,
@@ -71,7 +73,7 @@ def setting(folder: Path, **distillation: Any) -> LearnerSetting:
         folder=folder,
         domains=DOMAINS,
         simulator="auto",
-        rendering=RenderingConfig(),
+        rendering=RenderingConfig(observation=observation),
         teacher=TeacherConfig(time_limit_s=5.0),
         distillation=DistillationConfig(**(quick | distillation)),
         shared_memory=SharedMemoryConfig(bank=BankConfig(max_version_lag=4)),

@@ -93,6 +93,21 @@ def test_requests_become_outcomes_traces_and_versions(client: redis.Redis, tmp_p
     assert Heartbeats(client, RUN).read()["learner"].numbers["version"] >= 0
 
 
+def test_decisions_with_prompts_of_their_own_are_replayed_one_by_one(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    running = Running(client, tmp_path, observation="prompt", decisions=3)
+    with running as service:
+        push(client, requests(12))
+        wait_for(lambda: service.version >= 8)
+        held, taken = service.status().traces_held, service.status().traces_taken
+    assert running.error is None
+    assert held > taken  # single decisions in the reservoir
+    later = running.student.decisions[-1]
+    assert later == [1] * len(later)  # nothing new: (8 traces of a batch) x 3
+    assert len(later) == min(24, held)
+
+
 def test_versions_rise_on_replay_alone_up_to_the_ceiling(
     client: redis.Redis, tmp_path: Path
 ) -> None:
