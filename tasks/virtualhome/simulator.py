@@ -327,5 +327,5 @@ def task_nodes(program: Program, world: GraphWorld) -> tuple[int, ...]:
 
 
 def group_word(group: tuple[str, ...]) -> str:
-    """The word for a group of actions of which one must have been done."""
-    return "_or_".join(group)
+    """The name of a group of actions of which one must have been done; no action is called so."""
+    return f"to_{'_or_'.join(group)}"
