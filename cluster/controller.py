@@ -33,9 +33,10 @@ from cluster.dispatcher import (
     VersionSeen,
 )
 from cluster.dispatcher import Event as DispatcherEvent
+from cluster.episode_log import EpisodeLog
 from cluster.faults import Faults
 from cluster.fleet import ActorAnswered, ActorDown, ActorUp, Fleet, FleetEvent
-from cluster.happenings import banks_measured, resources_measured
+from cluster.happenings import banks_measured, health_measured, resources_measured
 from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink
 from cluster.observer import (
     Accounting,
@@ -115,7 +116,11 @@ class RunController:
         self._plan_lengths: dict[str, int] = {}
         self._stage_entered = False
         self._stage_began = 0.0
-        self._intake = OutcomeIntake(self._state, observers.emit)
+        self._intake = OutcomeIntake(
+            self._state,
+            observers.emit,
+            EpisodeLog.of(config, self.stream, folder),
+        )
         self._faults = Faults(self.stream, observers.emit)
         self._server_watch = ServerWatch()
         self._round_probes: dict[str, float] = {}
@@ -280,6 +285,7 @@ class RunController:
             self._state.stage_seconds += time.monotonic() - self._stage_began
         self._state.stage += 1
         self._stage_entered = False
+        self._intake.flush()
         self._measure()
         self._save()
 
@@ -428,7 +434,12 @@ class RunController:
         self._measured = time.monotonic()
         self._emit(banks_measured(self._statistics(), self._phase()))
         self._emit(resources_measured(self._actors.resident_mb, self._link.process))
-        sentence = self._server_watch.look(server_memory(self._running.client))
+        asked = time.monotonic()
+        server = server_memory(self._running.client)
+        now = time.monotonic()
+        actors, learner = self._actors.health(now), self._link
+        self._emit(health_measured(actors, learner.doing, learner.age_s, server, now - asked))
+        sentence = self._server_watch.look(server)
         if sentence is not None:
             self._alarm("memory", sentence)
 
@@ -492,6 +503,7 @@ class RunController:
         )
         outcome = closing.quiesce(outcome)
         account = closing.account(outcome, self._phase())
+        self._intake.flush()
         self._save()
         unsound = outcome == "finished" and not account.closes
         self._tell_end("failed" if unsound else outcome, account)

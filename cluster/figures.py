@@ -86,15 +86,14 @@ class Tally:
 
     def episode(self, event: EpisodeFinished, seconds: float) -> None:
         """Count an episode of the stream."""
-        self.episodes += 1
-        self.decisions += event.decisions
-        self.hits_success += event.hits_success
-        self.hits_failure += event.hits_failure
-        self.staleness_max = max(self.staleness_max, event.staleness)
-        self.staleness_sum += event.staleness
-        self.last_s = seconds
-        if self.started_s is None:
-            self.started_s = max(0.0, seconds - event.seconds)
+        self.count(
+            event.decisions,
+            event.hits_success,
+            event.hits_failure,
+            event.staleness,
+            event.seconds,
+            seconds,
+        )
         attempt = Attempt(
             success=event.success,
             conditions_met=event.conditions_met,
@@ -104,11 +103,31 @@ class Tally:
         )
         self.attempts.append((event.task_index, attempt))
 
-    def plan(self, event: Planned) -> None:
+    def count(
+        self,
+        decisions: int,
+        hits_success: int,
+        hits_failure: int,
+        staleness: int,
+        took_s: float,
+        seconds: float,
+    ) -> None:
+        """Count an episode that took `took_s` and ended at `seconds`; the attempt is not kept."""
+        self.episodes += 1
+        self.decisions += decisions
+        self.hits_success += hits_success
+        self.hits_failure += hits_failure
+        self.staleness_max = max(self.staleness_max, staleness)
+        self.staleness_sum += staleness
+        self.last_s = seconds
+        if self.started_s is None:
+            self.started_s = max(0.0, seconds - took_s)
+
+    def plan(self, status: str, cached: bool, seconds: float) -> None:
         """Count an answer of the teacher."""
-        self.plans[event.status] = self.plans.get(event.status, 0) + 1
-        self.plans_cached += event.cached
-        self.planning_s += event.seconds
+        self.plans[status] = self.plans.get(status, 0) + 1
+        self.plans_cached += cached
+        self.planning_s += seconds
 
     def version(self, event: VersionPublished) -> None:
         """Count a published version."""
@@ -181,20 +200,20 @@ class SummaryBuilder:
             case EpisodeFinished():
                 if event.episode not in self._episodes:
                     self._episodes.add(event.episode)
-                    self._tally(event.phase).episode(event, seconds)
+                    self.tally(event.phase).episode(event, seconds)
             case Planned():
                 if event.task_index not in self._planned:
                     self._planned.add(event.task_index)
-                    self._tally(event.phase).plan(event)
+                    self.tally(event.phase).plan(event.status, event.cached, event.seconds)
                     if event.plan_length is not None:
                         self._plan_lengths[event.task_index] = event.plan_length
             case VersionPublished():
                 self._version = max(self._version, event.version)
                 if event.version not in self._versions:
                     self._versions.add(event.version)
-                    self._tally(event.phase).version(event)
+                    self.tally(event.phase).version(event)
             case BankMeasured():
-                self._tally(event.phase).banks = event
+                self.tally(event.phase).banks = event
             case Probed():
                 self._probes[event.phase, event.after_phase, event.mode] = event
             case ResourcesMeasured():
@@ -208,10 +227,10 @@ class SummaryBuilder:
                 self._version = max(self._version, event.version)
             case PhaseStarted():
                 self._phases[event.phase] = event
-                self._tally(event.phase)
+                self.tally(event.phase)
             case PhaseFinished():
                 self._finished.add(event.phase)
-                self._tally(event.phase).phase_s = event.seconds
+                self.tally(event.phase).phase_s = event.seconds
             case RunFinished():
                 self._ended = event
                 self._version = max(self._version, event.version)
@@ -258,7 +277,8 @@ class SummaryBuilder:
     def _accounting(self) -> Accounting | None:
         return self._ended.accounting if self._ended else None
 
-    def _tally(self, phase: int) -> Tally:
+    def tally(self, phase: int) -> Tally:
+        """What was counted of a phase so far."""
         return self._tallies.setdefault(phase, Tally())
 
     def _phase(self, phase: int) -> PhaseSummary:

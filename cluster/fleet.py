@@ -15,6 +15,7 @@ import ray
 
 from actors.actor import ActorProcess
 from actors.records import ActorSetting, ActReport, Assignment, ProbeReport, Pulse, Shuffle
+from cluster.observer import ActorHealth
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 from shared_memory.errors import SharedMemoryError
@@ -71,6 +72,9 @@ class _Worker:
     pulsed: float = 0.0
     process: int = 0
     resident_mb: float = 0.0
+    doing: str = "start"
+    rounds: int = -1
+    heard: float = 0.0  # when it last got further, or was asked
 
 
 class Fleet:
@@ -110,13 +114,20 @@ class Fleet:
         """Object references to wait for."""
         return [worker.request for worker in self._workers.values() if worker.request is not None]
 
+    def health(self, now: float) -> tuple[ActorHealth, ...]:
+        """Every actor with what it does and the age of its last sign of progress."""
+        return tuple(
+            ActorHealth(
+                actor=worker.name, up=worker.up, doing=worker.doing, age_s=now - worker.heard
+            )
+            for worker in self._workers.values()
+        )
+
     def act(self, actor: str, assignments: Sequence[Assignment]) -> None:
         """Ask the actor to act."""
         worker = self._workers[actor]
         worker.request = worker.handle.act.remote(tuple(assignments))
-        self._supervisor.asked(
-            actor, f"act {len(assignments)} tasks", self._deadline_s, time.monotonic()
-        )
+        self._asked(worker, f"act {len(assignments)} tasks", self._deadline_s)
 
     def probe(
         self,
@@ -129,9 +140,7 @@ class Fleet:
         """Ask the actor to probe."""
         worker = self._workers[actor]
         worker.request = worker.handle.probe.remote(tuple(assignments), restrict, shuffle, banks)
-        self._supervisor.asked(
-            actor, f"probe {len(assignments)} tasks", self._deadline_s, time.monotonic()
-        )
+        self._asked(worker, f"probe {len(assignments)} tasks", self._deadline_s)
 
     def poll(self, ready: Sequence[Any]) -> list[FleetEvent]:
         """What happened; `ready` are the references that `ray.wait` found ready.
@@ -145,7 +154,7 @@ class Fleet:
         for worker in list(self._workers.values()):
             if worker.request is not None and worker.request in done:
                 events.extend(self._collect(worker, now))
-        self._take_pulses(now)
+        events.extend(self._take_pulses(now))
         for late in self._supervisor.overdue(now):
             if late.worker in self._workers:
                 events.append(self._replace(self._workers[late.worker], True, late.sentence))
@@ -164,7 +173,11 @@ class Fleet:
         handle = remote.options(num_cpus=self._cpus).remote(name, self._setting)
         worker = _Worker(name, place, handle, up=False, request=handle.pulse.remote())
         self._workers[name] = worker
-        self._supervisor.asked(name, "start", START_DEADLINE_S, time.monotonic())
+        self._asked(worker, "start", START_DEADLINE_S)
+
+    def _asked(self, worker: _Worker, what: str, deadline_s: float) -> None:
+        worker.doing, worker.heard = what, time.monotonic()
+        self._supervisor.asked(worker.name, what, deadline_s, worker.heard)
 
     def _collect(self, worker: _Worker, now: float) -> list[FleetEvent]:
         """The answer of one request."""
@@ -178,6 +191,7 @@ class Fleet:
             if isinstance(cause, NesyprError) and not isinstance(cause, SharedMemoryError):
                 raise FleetError(f"{worker.name}: {cause}") from error
             return [self._replace(worker, False, f"{worker.name} failed: {cause!r}")]
+        worker.doing, worker.heard = "", now
         if isinstance(answer, Pulse):  # it has started: that is no progress of the run
             self._supervisor.closed(worker.name)
             worker.up = True
@@ -189,7 +203,8 @@ class Fleet:
             worker.resident_mb = answer.resident_mb
         return [ActorAnswered(worker.name, answer)]
 
-    def _take_pulses(self, now: float) -> None:
+    def _take_pulses(self, now: float) -> list[FleetEvent]:
+        events: list[FleetEvent] = []
         waiting = [worker for worker in self._workers.values() if worker.pulse is not None]
         if waiting:
             ready, _ = ray.wait(
@@ -201,16 +216,23 @@ class Fleet:
                     reference, worker.pulse = worker.pulse, None
                     try:
                         pulse = ray.get(reference, timeout=10.0)
-                    except ray.exceptions.RayError:
-                        continue  # its request tells the same, and is dealt with there
+                    except ray.exceptions.RayError as error:
+                        if worker.request is None:  # it died while it waited to be asked
+                            sentence = f"{worker.name} died: {_first_line(error)}"
+                            events.append(self._replace(worker, False, sentence))
+                        continue  # else its request tells the same, and is dealt with there
+                    if pulse.rounds != worker.rounds:
+                        worker.heard = now
                     self._note(worker, pulse)
                     self._supervisor.pulsed(worker.name, pulse.rounds, now)
         for worker in self._workers.values():
             if worker.up and worker.pulse is None and now - worker.pulsed >= PULSE_EVERY_S:
                 worker.pulse = worker.handle.pulse.remote()
                 worker.pulsed = now
+        return events
 
     def _note(self, worker: _Worker, pulse: Pulse) -> None:
+        worker.rounds = pulse.rounds
         worker.process = pulse.process
         worker.resident_mb = pulse.resident_mb
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 
 from cluster.observer import (
+    ActorHealth,
     BankMeasured,
     BankState,
     EpisodeFinished,
+    HealthMeasured,
     Planned,
     PlanStatus,
     ResourcesMeasured,
 )
 from cluster.resources import resident_mb, total_resident_mb
+from shared_memory.bank_reading import ServerMemory
 from shared_memory.bank_statistics import BankStatistics
 from shared_memory.records import Episode, PlanOutcomeRecord
 
@@ -80,6 +83,24 @@ def banks_measured(statistics: BankStatistics, phase: int) -> BankMeasured:
             )
             for bank in statistics.banks
         ),
+    )
+
+
+def health_measured(
+    actors: tuple[ActorHealth, ...],
+    learner_doing: str,
+    learner_age_s: float,
+    server: ServerMemory,
+    server_answer_s: float,
+) -> HealthMeasured:
+    """The event of who is there and how it fares."""
+    return HealthMeasured(
+        actors=actors,
+        learner_doing=learner_doing,
+        learner_age_s=learner_age_s,
+        server_answer_s=server_answer_s,
+        server_bytes=server.used_bytes,
+        server_limit_bytes=server.limit_bytes,
     )
 
 

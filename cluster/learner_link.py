@@ -120,12 +120,18 @@ class LearnerLink:
         self.parameters = 0
         self.resident_mb = 0.0
         self.doing = "starts"
+        self._heard = time.monotonic()
         self._start()
 
     @property
     def name(self) -> str:
         """How messages call it."""
         return "the learner"
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the learner itself was last heard of."""
+        return time.monotonic() - self._heard
 
     def allow(self, ceiling: int) -> None:
         """Allow versions up to `ceiling`."""
@@ -217,6 +223,7 @@ class LearnerLink:
             return events
         learner = status.learner
         self._up = True
+        self._heard = now - learner.age_s
         self.parameters, self.doing = learner.parameters, learner.doing
         events += [
             LearnerComplaint(sentence)
@@ -275,6 +282,8 @@ def _published(report: VersionReport) -> Callable[[int], VersionPublished]:
             codes_revived=made.codes_revived,
             perplexity=made.perplexity,
             quantisation_error=made.quantisation_error,
+            quantisation_error_new=made.quantisation_error_new,
+            quantisation_error_old=made.quantisation_error_old,
         )
 
     return event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from importlib import metadata
@@ -24,6 +25,7 @@ LIBRARIES = (
 )
 
 
+@functools.cache
 def hardware() -> Hardware:
     """This machine, as far as Linux and macOS tell it."""
     return Hardware(
@@ -60,6 +62,7 @@ def available_memory_mb() -> int | None:
     return None
 
 
+@functools.cache
 def library_versions() -> dict[str, str]:
     """Versions of Python and of the libraries that results depend on; absent ones are left out."""
     versions = {"python": platform.python_version()}

@@ -20,7 +20,8 @@ from cluster.run_folder import RunFolderError, writing
 
 FLUSH_S = 1.0
 
-_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+"""Makes an event of a line's keys, without `time` and `at`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class MetricsLog:
         """Append the event."""
         now = self._clock()
         stamp = f'{{"time":{now:.3f},"at":{seconds:.3f},'.encode()
-        self._kept.append(stamp + _EVENT.dump_json(event)[1:] + b"\n")
+        self._kept.append(stamp + EVENT.dump_json(event)[1:] + b"\n")
         if self._kept_since is None:
             self._kept_since = now
         frequent = isinstance(event, EpisodeFinished | Planned)
@@ -87,7 +88,7 @@ def read_metrics(path: Path) -> Iterator[LoggedEvent]:
             try:
                 values = json.loads(line)
                 stamp, seconds = float(values.pop("time")), float(values.pop("at"))
-                yield LoggedEvent(stamp, seconds, _EVENT.validate_python(values))
+                yield LoggedEvent(stamp, seconds, EVENT.validate_python(values))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 words = _words(error)
                 raise RunFolderError(f"{path}, line {number} is not an event: {words}") from error

@@ -122,6 +122,8 @@ class VersionPublished:
     codes_revived: int
     perplexity: float
     quantisation_error: float  # mean |M-R|^2 / mean |M|^2
+    quantisation_error_new: float | None = None  # over traces of the newest phase
+    quantisation_error_old: float | None = None  # over replayed traces of phases before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +176,49 @@ class ResourcesMeasured:
     learner_mb: float
     driver_mb: float
     total_mb: float  # everything that the run started, Ray and the embedded server included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorHealth:
+    """One actor process as the driver knows it."""
+
+    actor: str
+    up: bool  # it has started
+    doing: str  # what it was asked; "" while it waits to be asked
+    age_s: float  # since it last got further, or was asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthMeasured:
+    """Who is there, what each does, and how long ago it was heard of."""
+
+    event: Literal["health"] = "health"
+    actors: tuple[ActorHealth, ...]
+    learner_doing: str  # what it does, or for whom it waits
+    learner_age_s: float  # since its loop last turned
+    server_answer_s: float  # how long shared memory's server took to say the next two
+    server_bytes: int
+    server_limit_bytes: int  # 0: none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainCodes:
+    """How often each code stood in the procedures of a domain's decisions."""
+
+    domain: str
+    tasks: int
+    codes: tuple[int, ...]  # those that occurred, rising
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodesCounted:
+    """The codes that acting used since the last such event, by domain."""
+
+    event: Literal["codes"] = "codes"
+    phase: int  # of the last of these tasks
+    tasks: int  # tasks of the stream that these are
+    domains: tuple[DomainCodes, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +284,8 @@ Event: TypeAlias = (
     | BankMeasured
     | Probed
     | ResourcesMeasured
+    | HealthMeasured
+    | CodesCounted
     | Alarm
     | PhaseFinished
     | RunFinished

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from cluster.checkpoint import DriverState
+from cluster.code_counts import CodeCounts
+from cluster.episode_log import EpisodeLog
 from cluster.happenings import episode_finished, planned
 from cluster.observer import Event
 from cluster.rounds import RoundTally
@@ -18,11 +20,21 @@ from shared_memory.records import Episode
 
 
 class OutcomeIntake:
-    """Reads the log from the state's cursor on, and keeps the state's counts."""
+    """Reads the log from the state's cursor on, and keeps the state's counts.
 
-    def __init__(self, state: DriverState, emit: Callable[[Event], None]) -> None:
+    `episodes` gets every episode and keeps some; the codes of all are counted.
+    """
+
+    def __init__(
+        self,
+        state: DriverState,
+        emit: Callable[[Event], None],
+        episodes: EpisodeLog | None = None,
+    ) -> None:
         self._state = state
         self._emit = emit
+        self._episodes = episodes
+        self._codes = CodeCounts()
         self._saved: Cursor = dict(state.cursor)  # of the last checkpoint
         self.tally = RoundTally()
 
@@ -39,6 +51,7 @@ class OutcomeIntake:
                 else:
                     episode = event.episode
                     self._emit(episode_finished(episode, state.version))
+                    self._keep(episode)
                     yield episode
                     state.procedures += episode.procedures
                     self.tally.tasks += 1
@@ -47,6 +60,19 @@ class OutcomeIntake:
                 state.cursor = {**state.cursor, event.domain: event.number}
             if not events:
                 return
+
+    def flush(self) -> None:
+        """Tell of the codes that were counted so far."""
+        counted = self._codes.take_out()
+        if counted is not None:
+            self._emit(counted)
+
+    def _keep(self, episode: Episode) -> None:
+        if self._episodes is not None:
+            self._episodes.take(episode)
+        self._codes.take(episode)
+        if self._codes.full:
+            self.flush()
 
     def checkpointed(self, log: OutcomeLog) -> None:
         """A checkpoint with the state's cursor was written: the log forgets what the one before

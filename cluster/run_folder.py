@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def episodes_file(self) -> Path:
+        """Some episodes word for word, one JSON object a line."""
+        return self.path / "episodes.jsonl"
+
+    @property
     def summary_file(self) -> Path:
         """The figures of the finished run."""
         return self.path / "summary.json"

@@ -351,6 +351,20 @@ class DistillationConfig(Section):
     tasks_per_version: Positive = Field(64, description="Tasks acted for each version.")
 
 
+class MonitoringConfig(Section):
+    """What is there to see of a run while it goes on."""
+
+    dashboard: bool = Field(
+        True, description="A live page at an address of this machine, which the run prints."
+    )
+    port: Annotated[int, Field(ge=1024, le=65535)] | None = Field(
+        None, description="The page's port; none takes 7717, or any where that is taken."
+    )
+    episodes_every: Annotated[int, Field(ge=0)] = Field(
+        32, description="Every so many episodes one is kept word for word; 0: none."
+    )
+
+
 class RunConfig(Section):
     """One run: stream, model, acting, shared memory, teacher, distillation."""
 
@@ -369,6 +383,7 @@ class RunConfig(Section):
     shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     teacher: TeacherConfig = TeacherConfig()
     distillation: DistillationConfig = DistillationConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @model_validator(mode="after")
     def _own_ray_has_metrics_port(self) -> RunConfig:

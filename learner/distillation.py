@@ -68,6 +68,7 @@ class Distiller:
         self.model = model
         self.config = config
         self.steps = 0
+        self._phase = 0  # the newest of which a trace was seen
         self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711, peer_rank()]))
         model.book.generator.manual_seed(seed)
         self._groups = [np.array(group) for group in model.interchangeable]
@@ -98,6 +99,7 @@ class Distiller:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
+        self.model.book.old = self._old_decisions(traces, batch)
         losses = self.model(batch)
         answers, decisions = self._shares(batch)
         (losses.total * answers + losses.pull * (decisions - answers)).backward()
@@ -197,6 +199,12 @@ class Distiller:
         """Take the model's present weights as their averages, after others were loaded."""
         for name, weight in self._weights.items():
             self._averages[name].copy_(weight.detach())
+
+    def _old_decisions(self, traces: Sequence[Trace], batch: TraceBatch) -> Tensor:
+        """(S,) bool: which of the batch's decisions are of phases before the newest one."""
+        phases = torch.tensor([trace.phase for trace in traces])
+        self._phase = max(self._phase, int(phases.max()))
+        return torch.repeat_interleave(phases < self._phase, batch.of_trace)
 
     @torch.no_grad()
     def _average(self) -> None:

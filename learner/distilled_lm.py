@@ -66,6 +66,8 @@ class DistilledLM:
             codes_revived=book.revived,
             perplexity=book.perplexity,
             quantisation_error=book.quantisation_error,
+            quantisation_error_new=book.quantisation_error_new,
+            quantisation_error_old=book.quantisation_error_old,
         )
 
     def weights(self, version: int) -> bytes:

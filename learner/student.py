@@ -30,6 +30,8 @@ class RoundStatistics:
     codes_revived: int = 0
     perplexity: float = 0.0  # exp(-sum p log p) over codes
     quantisation_error: float = 0.0  # mean |M-R|^2 / mean |M|^2
+    quantisation_error_new: float | None = None  # over traces of the newest phase
+    quantisation_error_old: float | None = None  # over replayed traces of phases before it
 
 
 class Student(Protocol):

@@ -32,6 +32,8 @@ class BookStatistics:
     perplexity: float  # exp(-Σ p log p) of the codes chosen
     quantisation_error: float  # Σ‖M_j - R_j‖² / Σ‖M_j‖²
     revived: int
+    quantisation_error_new: float | None = None  # over the newest phase's decisions; None: no such
+    quantisation_error_old: float | None = None  # over those of phases before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +79,22 @@ class ProcedureBook(nn.Module):
         self.register_buffer("steps", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("reservoir", torch.zeros(RESERVOIR, d))
         self.register_buffer("reservoir_seen", torch.zeros(1, dtype=torch.int64))
+        self.old: Tensor | None = None
+        """(S,) bool: the next batch's decisions that are of an old phase; None: not known."""
         self.start_window()
 
     def start_window(self) -> None:
         """Begin a new window of usage statistics."""
         self._usage = torch.zeros(self.config.codes, dtype=torch.int64)
-        self._error = self._energy = 0.0
+        self._error = self._energy = self._old_error = self._old_energy = 0.0
         self._decisions = self._revived = 0
 
     def statistics(self) -> BookStatistics:
         """Usage since `start_window`, over all processes that distil together."""
-        local = (self._usage, torch.tensor([self._error, self._energy, self._decisions]).double())
+        numbers = (self._error, self._energy, self._old_error, self._old_energy, self._decisions)
+        local = (self._usage, torch.tensor(numbers).double())
         usage, sums = (tensor.double() for tensor in sum_over_peers(*local))
-        error, energy, decisions = sums.tolist()
+        error, energy, old_error, old_energy, decisions = sums.tolist()
         used = int((usage > 0).sum())
         share = usage[usage > 0] / usage.sum().clamp(min=1)
         perplexity = float(torch.exp(-(share * share.log()).sum())) if used else 0.0
@@ -100,6 +105,8 @@ class ProcedureBook(nn.Module):
             perplexity,
             error / energy if energy else 0.0,
             self._revived,
+            (error - old_error) / (energy - old_energy) if energy > old_energy else None,
+            old_error / old_energy if old_energy else None,
         )
 
     @property
@@ -170,8 +177,13 @@ class ProcedureBook(nn.Module):
     @torch.no_grad()
     def _count(self, chunks: Tensor, vectors: Tensor, codes: Tensor) -> None:
         self._usage += torch.bincount(codes.reshape(-1), minlength=self.config.codes).cpu()
-        self._error += float((chunks - vectors).square().sum())
-        self._energy += float(chunks.square().sum())
+        error = (chunks - vectors).square().sum((1, 2))  # (S,)
+        energy = chunks.square().sum((1, 2))  # (S,)
+        self._error += float(error.sum())
+        self._energy += float(energy.sum())
+        if self.old is not None and len(self.old) == len(error):
+            self._old_error += float(error[self.old].sum())
+            self._old_energy += float(energy[self.old].sum())
         self._decisions += len(chunks)
 
     @torch.no_grad()
