@@ -258,13 +258,18 @@ def bench(
 @app.command()
 def study(
     name: Annotated[str, typer.Argument(help="Which study; `nesypr study list` names them.")],
-    config: Annotated[str, typer.Argument(help="A YAML file, or a name in configs/.")] = "tiny",
+    config: Annotated[
+        str,
+        typer.Argument(help="A YAML file, or a name in configs/; by default the study's own."),
+    ] = "",
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="section.key=value; may be given several times."),
+        typer.Option(
+            "--set", help="section.key=value, or preset=quick; may be given several times."
+        ),
     ] = None,
-    traces: Annotated[int, typer.Option(min=1, help="Planned tasks a domain.")] = 3000,
-    tasks: Annotated[int, typer.Option(min=2, help="Held-out tasks a domain.")] = 200,
+    traces: Annotated[int, typer.Option(min=0, help="Planned tasks a domain; 0: as usual.")] = 0,
+    tasks: Annotated[int, typer.Option(min=0, help="Held-out tasks a domain; 0: as usual.")] = 0,
     processes: Annotated[
         int,
         typer.Option(min=0, help="That distil one model together; 0: the cores, shared out."),
@@ -272,7 +277,9 @@ def study(
     seeds: Annotated[
         int, typer.Option(min=0, help="Models of each kind; 0: as many as the study is meant for.")
     ] = 0,
-    parallel: Annotated[int, typer.Option(min=1, help="Models distilled side by side.")] = 1,
+    parallel: Annotated[
+        int, typer.Option(min=0, help="Models distilled side by side; 0: as usual.")
+    ] = 0,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for tables, figures and models; by default runs/study-NAME."),
@@ -280,7 +287,7 @@ def study(
     as_json: Json = False,
 ) -> None:
     """Study: `nesypr study policy` learns ten domains from nothing and tries held-out tasks."""
-    from cluster.studies import StudyOrder, StudySize, find_study, list_studies, usable_processes
+    from cluster.studies import StudyWishes, find_study, list_studies, make_order
 
     if name == "list":
         if as_json:
@@ -289,20 +296,14 @@ def study(
             for key, words in list_studies().items():
                 typer.echo(f"{key}: {words}")
         return
-    from cluster.settings import load_settings
-
     chosen = find_study(name)
-    settings = load_settings(config, assignments or (), os.environ)
     page = chosen(
-        StudyOrder(
-            settings.config,
-            StudySize(
-                traces,
-                tasks,
-                processes or max(1, usable_processes() // parallel),
-                seeds or None,
-                parallel,
-            ),
+        make_order(
+            name,
+            config,
+            assignments or (),
+            os.environ,
+            StudyWishes(traces, tasks, processes, seeds, parallel),
             out or Path(f"runs/study-{name}"),
             lambda line: typer.echo(line, err=as_json),
         )

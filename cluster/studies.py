@@ -9,11 +9,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cluster.settings import load_settings
+from cluster.study_presets import Preset, load_preset, presets
 from configs.errors import ConfigurationError
 from configs.schema import RunConfig
 
@@ -39,6 +41,18 @@ class StudyOrder:
     size: StudySize
     folder: Path
     tell: Tell
+    preset: Preset | None = None  # the grid, of studies that have one
+
+
+@dataclass(frozen=True, slots=True)
+class StudyWishes:
+    """What the command line says of a study's size; 0: as the study or its preset has it."""
+
+    traces: int = 0
+    tasks: int = 0
+    processes: int = 0
+    seeds: int = 0
+    parallel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +82,26 @@ STUDIES: dict[str, tuple[str, str]] = {
         "attempts tasks again with banks that acting filled: FR, RR; of the model in --out",
         "cluster.study_banks:run_study",
     ),
+    "capacity": (
+        "a stream of tasks, domain after domain, with books of different size: when are they full",
+        "cluster.study_capacity:run_study",
+    ),
+    "codes": (
+        "how many chunks, how many codes, how wide: CSR and reliance over n, K and d",
+        "cluster.study_codes:run_study",
+    ),
+    "threshold": (
+        "banks asked with different thresholds: hits, CSR, FR and RR",
+        "cluster.study_threshold:run_study",
+    ),
+    "noise": (
+        "teachers that plan greedily or with random actions between: CSR and SPL",
+        "cluster.study_noise:run_study",
+    ),
 }
+
+BASE = "tiny"
+"""The configuration of studies without presets, where none is named."""
 
 
 def list_studies() -> dict[str, str]:
@@ -85,6 +118,43 @@ def find_study(name: str) -> Study:
     module, _, function = STUDIES[name][1].partition(":")
     found: Study = getattr(importlib.import_module(module), function)
     return found
+
+
+def make_order(
+    name: str,
+    base: str,
+    assignments: Sequence[str],
+    environment: Mapping[str, str],
+    wishes: StudyWishes,
+    folder: Path,
+    tell: Tell,
+) -> StudyOrder:
+    """The order for a study. ConfigurationError where a value or a preset is not possible.
+
+    `base` is a configuration's name or file, or "" for the study's own.
+    """
+    if presets(name):
+        preset = load_preset(name, base, assignments, environment)
+        study = preset.study
+        size = StudySize(
+            wishes.traces or study.traces,
+            wishes.tasks or study.tasks,
+            wishes.processes or study.processes,
+            wishes.seeds or study.seeds,
+            wishes.parallel or study.parallel,
+        )
+        return StudyOrder(preset.config, size, folder, tell, preset)
+    usual, parallel = StudySize(), wishes.parallel or 1
+    size = StudySize(
+        wishes.traces or usual.traces,
+        wishes.tasks or usual.tasks,
+        wishes.processes or max(1, usable_processes() // parallel),
+        wishes.seeds or None,
+        parallel,
+    )
+    return StudyOrder(
+        load_settings(base or BASE, assignments, environment).config, size, folder, tell
+    )
 
 
 def usable_processes() -> int:

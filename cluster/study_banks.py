@@ -86,6 +86,8 @@ class ArmResult:
     recovered_at_once: Estimate | None  # of what the first attempt failed, solved by the second
     unseen: Estimate  # CSR on other tasks, with the banks as they are then
     exe: Estimate | None  # on these
+    hits_success: float  # share of these tasks' decisions for which M+ had something
+    hits_failure: float
     endings: tuple[Mapping[str, int], ...]  # of each attempt: how episodes ended
     decisions: int  # in the attempts after the first
     seconds: float  # of these and of what is unseen
@@ -230,6 +232,7 @@ class _World:
             attempts.append(list(rollout.run(policy, given)))
         others = list(rollout.run(policy, [Assignment(-1, task) for task in unseen]))
         seconds = time.monotonic() - began
+        decided = max(1, sum(len(each.decisions) for each in others))
         solved = [{each.task.digest: each.success for each in attempt} for attempt in attempts]
         return ArmResult(
             arm=arm.name,
@@ -239,6 +242,8 @@ class _World:
             recovered_at_once=recovered(solved[:2]),
             unseen=_share(each.success for each in others),
             exe=exe([_attempt(each) for each in others]),
+            hits_success=sum(each.hits_success for each in others) / decided,
+            hits_failure=sum(each.hits_failure for each in others) / decided,
             endings=tuple(_endings(attempt) for attempt in attempts),
             decisions=sum(len(each.decisions) for past in attempts[1:] for each in past),
             seconds=seconds,

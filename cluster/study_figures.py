@@ -40,6 +40,19 @@ def between(seeds: Sequence[tuple[ByDomain, ByDomain]]) -> Estimate:
     return Estimate(value, value - half, value + half, _tasks([one for one, _ in seeds]))
 
 
+def over_seeds(seeds: Sequence[Estimate], least: float = 0.0) -> Estimate:
+    """The mean of one figure of several seeds, which tried the same tasks, in [least, 1]."""
+    value = statistics.fmean(one.value for one in seeds)
+    half = statistics.fmean((one.high - one.low) / 2 for one in seeds)
+    freedom = len(seeds) - 1
+    if freedom:
+        quantile = STUDENT_95[freedom - 1] if freedom <= len(STUDENT_95) else Z_95
+        spread = statistics.stdev(one.value for one in seeds)
+        half = max(half, quantile * spread / math.sqrt(len(seeds)))
+    count = sum(one.count for one in seeds)
+    return Estimate(value, max(least, value - half), min(1.0, value + half), count)
+
+
 def _mean(domains: ByDomain) -> float:
     return statistics.fmean(one.value for one in domains.values())
 
@@ -105,6 +118,13 @@ def last(results: Sequence[CellResult]) -> JointProgress:
     return results[0].curve[-1]
 
 
+def draw_light(chart: Chart, salt: str) -> str:
+    """The chart as an SVG file for pages of any colour: dark ink on a light ground of its own."""
+    head, _, rest = draw(chart, salt).partition(">")
+    ground = '<rect width="100%" height="100%" fill="#ffffff"/>'
+    return f"{head}>{ground}{rest}".replace("currentColor", "#1f2328")
+
+
 def draw_losses(results: Sequence[CellResult], path: Path) -> None:
     """The loss of each model over its steps, as an SVG file."""
     chart = Chart(
@@ -121,4 +141,4 @@ def draw_losses(results: Sequence[CellResult], path: Path) -> None:
             for result in results
         ),
     )
-    path.write_text(draw(chart, path.stem), encoding="utf-8")
+    path.write_text(draw_light(chart, path.stem), encoding="utf-8")

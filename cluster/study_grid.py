@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from cluster.acted_banks import acted_banks
+from cluster.grid_cells import KeptResult, found_result, make_side_by_side
 from cluster.studies import StudyOrder, StudySize, Tell
 from cluster.study_steps import Banks, Distilled, Mode, Planned, Trial, digest_of, distil, plan
 from configs.errors import ConfigurationError
@@ -63,17 +63,12 @@ class ArmRow(BaseModel):
     domain: str
     csr: Estimate
     exe: Estimate | None
+    spl: Estimate | None = None
 
 
-class CellResult(BaseModel):
+class CellResult(KeptResult):
     """What a cell gave: CELL.json."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str
-    seed: int
-    digest: str
-    settings: dict[str, Any]
     rows: tuple[ArmRow, ...]
     curve: tuple[JointProgress, ...]
     parameters: int
@@ -111,51 +106,30 @@ def run_grid(
 
     `ConfigurationError` before anything is made where a file is of another configuration.
     """
-    names = [cell.name for cell in cells]
-    if len(set(names)) != len(names):
-        raise ConfigurationError(f"two cells of the study have one name: {', '.join(names)}")
+    by_name = {cell.name: cell for cell in cells}
+    if len(by_name) < len(cells):
+        names = ", ".join(cell.name for cell in cells)
+        raise ConfigurationError(f"two cells of the study have one name: {names}")
     order.folder.mkdir(parents=True, exist_ok=True)
-    done = {cell.name: _found(order, cell) for cell in cells}
-    left = [cell for cell in cells if done[cell.name] is None]
+    done: dict[str, CellResult] = {}
+    for name, cell in by_name.items():
+        wanted = settings_of(cell, order.size, order.config.seed)
+        found = found_result(order.folder / f"{name}.json", CellResult, wanted)
+        if found is not None:
+            done[name] = found
+    left = [name for name in by_name if name not in done]
     if left:
-        order.tell(f"{len(cells) - len(left)} of {len(cells)} models are there")
+        order.tell(f"{len(done)} of {len(cells)} models are there")
         planned = plan(order.config, order.size, order.tell, order.folder / PLANS_FILE)
-        for made in _made(planned, left, order, make or make_cell):
-            done[made.name] = made.result
-    return [result for name in names if (result := done[name]) is not None]
 
+        def make_one(name: str) -> CellResult:
+            def tell(line: str) -> None:
+                order.tell(f"{name}: {line}")
 
-@dataclass(frozen=True, slots=True)
-class _Made:
-    name: str
-    result: CellResult
+            return (make or make_cell)(planned, by_name[name], order.size, order.folder, tell)
 
-
-def _made(
-    planned: Planned, cells: Sequence[Cell], order: StudyOrder, make: MakeCell
-) -> Iterator[_Made]:
-    """Make cells, `parallel` at once; the first that fails ends the study, the rest may go on."""
-
-    def make_one(cell: Cell) -> _Made:
-        result = make(
-            planned, cell, order.size, order.folder, lambda line: order.tell(f"{cell.name}: {line}")
-        )
-        _write(_file(order.folder, cell), result)
-        order.tell(f"{cell.name}: done, {_file(order.folder, cell)}")
-        return _Made(cell.name, result)
-
-    if order.size.parallel == 1:
-        yield from map(make_one, cells)
-        return
-    with ThreadPoolExecutor(order.size.parallel) as pool:
-        futures = [pool.submit(make_one, cell) for cell in cells]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            order.tell("stopping; models that are under way are finished first")
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        done |= make_side_by_side(left, make_one, order.folder, order.size.parallel, order.tell)
+    return [done[name] for name in by_name]
 
 
 _TRYING = threading.Lock()
@@ -166,9 +140,23 @@ def make_cell(
     planned: Planned, cell: Cell, size: StudySize, folder: Path, tell: Tell
 ) -> CellResult:
     """Distil the cell's model and try it in all its arms."""
+    return try_cell(planned, cell, size, distil_cell(planned, cell, size, folder, tell), tell)
+
+
+def distil_cell(
+    planned: Planned, cell: Cell, size: StudySize, folder: Path, tell: Tell
+) -> Distilled:
+    """Distil the cell's model in a folder of its own."""
     own = folder / cell.name
     distilled = distil(planned, cell.config, size.processes, own, tell)
     (own / TRACES_FILE).unlink(missing_ok=True)  # each cell had a copy
+    return distilled
+
+
+def try_cell(
+    planned: Planned, cell: Cell, size: StudySize, distilled: Distilled, tell: Tell
+) -> CellResult:
+    """Try the cell's model in all its arms, one cell at a time."""
     with _TRYING:
         return _tried(planned, cell, size, distilled, tell)
 
@@ -184,7 +172,7 @@ def _tried(
     asking = [arm for arm in cell.arms if arm.banks != "none"]
     for arm, domain, tasks in _each(silent, planned):
         row = trial.row(domain, arm.mode, tasks)
-        rows.append(ArmRow(arm=arm.name, domain=domain, csr=row.csr, exe=row.exe))
+        rows.append(ArmRow(arm=arm.name, domain=domain, csr=row.csr, exe=row.exe, spl=row.spl))
         tell(_line(rows[-1]))
     if asking:
         with acted_banks(distilled.payload, planned, cell.config) as banks:
@@ -246,44 +234,3 @@ def settings_of(cell: Cell, size: StudySize, study_seed: int) -> dict[str, Any]:
         "bank": config.shared_memory.bank.model_dump(mode="json"),
         "teacher": config.teacher.model_dump(mode="json", exclude={"processes"}),
     }
-
-
-def _found(order: StudyOrder, cell: Cell) -> CellResult | None:
-    """The cell's result, if it was made before, with the same configuration."""
-    path = _file(order.folder, cell)
-    if not path.is_file():
-        return None
-    away = f"remove {path} to make it anew, or choose another folder with --out"
-    try:
-        result = CellResult.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigurationError(f"{path} is no result of a study: {away}") from error
-    wanted = settings_of(cell, order.size, order.config.seed)
-    if result.digest != digest_of(wanted):
-        raise ConfigurationError(
-            f"{path} was made with another configuration ({difference(result.settings, wanted)}): "
-            f"{away}"
-        )
-    return result
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> str:
-    """The first value in which two settings differ, as `key: old, now new`."""
-    for key in [*old, *(key for key in new if key not in old)]:
-        one, other = old.get(key), new.get(key)
-        if one == other:
-            continue
-        if isinstance(one, dict) and isinstance(other, dict):
-            return difference(one, other, f"{above}{key}.")
-        return f"{above}{key}: {one}, now {other}"
-    return "its digest differs"
-
-
-def _file(folder: Path, cell: Cell) -> Path:
-    return folder / f"{cell.name}.json"
-
-
-def _write(path: Path, result: CellResult) -> None:
-    beside = path.with_suffix(".partial")
-    beside.write_text(result.model_dump_json(indent=1), encoding="utf-8")
-    beside.replace(path)

@@ -20,7 +20,7 @@ from actors.rollout import FinishedEpisode, Rollout
 from cluster.book_watch import BookWatch
 from cluster.studies import StudySize, Tell
 from configs.errors import ConfigurationError
-from configs.schema import DomainShare, PhaseConfig, RunConfig, StreamConfig
+from configs.schema import DomainShare, PhaseConfig, RunConfig, StreamConfig, TeacherConfig
 from learner.joint_distillation import JointProgress, JointSetting, distil_together
 from learner.planners import PlanLimits
 from learner.teacher import TeacherPool
@@ -59,6 +59,7 @@ class Planned:
     traces: tuple[Trace, ...]
     seed: int
     seconds: float
+    teacher: TeacherConfig
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -123,12 +124,13 @@ def plan(config: RunConfig, size: StudySize, tell: Tell, kept: Path | None = Non
         traces = read_traces(path)
         tell(f"{len(traces)} plans were made before: {path}")
     else:
-        traces = _teach(stream, config, size, tell)
+        traces = teach(stream, config, size.processes * size.parallel, tell)
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_traces(path.with_suffix(".partial"), traces)
             path.with_suffix(".partial").replace(path)
-    return Planned(stream, tuple(shares), tuple(traces), config.seed, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Planned(stream, tuple(shares), tuple(traces), config.seed, seconds, config.teacher)
 
 
 def distil(
@@ -182,10 +184,10 @@ class Trial:
             planned.seed,
         )
         self._planners = {
-            domain.name: make_reference_planner(domain, config.teacher)
+            domain.name: make_reference_planner(domain, planned.teacher)
             for domain in planned.stream.domains
         }
-        self._limits = PlanLimits(config.teacher.time_limit_s)
+        self._limits = PlanLimits(planned.teacher.time_limit_s)
         self._lengths: dict[str, int | None] = {}  # by content: nothing of them was distilled
 
     def row(self, domain: str, mode: Mode, tasks: Sequence[Task]) -> Row:
@@ -248,10 +250,9 @@ def _shares(config: RunConfig) -> list[DomainShare]:
     return list(found.values())
 
 
-def _teach(stream: TaskStream, config: RunConfig, size: StudySize, tell: Tell) -> list[Trace]:
-    """The traces of all tasks of the stream that a planner solved."""
+def teach(stream: TaskStream, config: RunConfig, processes: int, tell: Tell) -> list[Trace]:
+    """The traces of all tasks of the stream that a planner solved, by so many planners."""
     domains = [domain.name for domain in stream.domains]
-    processes = size.processes * size.parallel
     teacher = config.teacher.model_copy(update={"processes": processes})
     traces: list[Trace] = []
     with TeacherPool(domains, config.rendering, teacher, kept_answers=1) as pool:

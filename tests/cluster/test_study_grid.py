@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from cluster import study_ablations, study_grid, study_memory
+from cluster.grid_cells import difference
 from cluster.settings import load_settings
 from cluster.studies import STUDIES, StudyOrder, StudySize, find_study
 from cluster.study_figures import between, over_domains
-from cluster.study_grid import ArmRow, Cell, CellResult, MakeCell, difference, run_grid, settings_of
+from cluster.study_grid import ArmRow, Cell, CellResult, MakeCell, run_grid, settings_of
 from cluster.study_policy import run_study
 from cluster.study_steps import Planned, digest_of
 from configs.errors import ConfigurationError
