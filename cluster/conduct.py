@@ -58,6 +58,7 @@ def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console
     summary and the report are written in every case, also when the driver raises.
     """
     from cluster import driver
+    from cluster.dashboard.beside import page_beside
     from cluster.tensorboard import TensorBoard
 
     builder, started = _counted_so_far(folder) if resume else (SummaryBuilder(), time.time())
@@ -68,7 +69,10 @@ def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console
         board = TensorBoard(folder.tensorboard, builder.tasks_done)
         observers = Observers([log, builder, board, display], builder.seconds)
         try:
-            driver.run(config, folder, observers, resume)
+            with page_beside(folder.path, config.monitoring) as address:
+                if address is not None:
+                    console.print(f"page     {address}", highlight=False, soft_wrap=True)
+                driver.run(config, folder, observers, resume)
         finally:
             observers.close()
     except BaseException as error:

@@ -104,12 +104,13 @@ def run(
 ) -> int:
     """Start a new run. A taken name gets a number unless --set name=NAME chose it."""
     from cluster.conduct import check_model, check_stream, conduct
-    from cluster.ports import check_ports_free
+    from cluster.ports import check_page_port_free, check_ports_free
     from cluster.run_folder import RunFolder
     from cluster.settings import load_settings
 
     settings = load_settings(config, assignments or (), os.environ)
     check_ports_free(settings.config)
+    check_page_port_free(settings.config)
     check_stream(settings.config)
     check_model(settings.config)
     root = Path(settings.config.folder)
@@ -123,7 +124,7 @@ def run(
 def resume(run: Run) -> int:
     """Go on with a run that was stopped or killed."""
     from cluster.conduct import check_model, check_stream, conduct
-    from cluster.ports import check_ports_free
+    from cluster.ports import check_page_port_free, check_ports_free
     from cluster.run_folder import RunFolder, RunFolderError
     from cluster.settings import load_settings
 
@@ -132,6 +133,7 @@ def resume(run: Run) -> int:
             raise RunFolderError(f"{folder.path} is finished: there is nothing to resume")
         config = load_settings(str(folder.config_file)).config
         check_ports_free(config)
+        check_page_port_free(config)
         check_stream(config)
         check_model(config)
         return conduct(config, folder, True, run_console())
@@ -148,6 +150,34 @@ def status(run: Run, as_json: Json = False) -> None:
         _print_json(found)
     else:
         Console().print(status_table(found))
+
+
+@app.command()
+def dashboard(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="A run's name, or its folder.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All runs of the runs folder.")] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="By default 7717, or any if taken.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Where to listen; any but this machine alone needs a token.")
+    ] = "127.0.0.1",
+) -> None:
+    """Serve a live page of a run, or of all; works while it runs and afterwards."""
+    from cluster.dashboard.serving import bind, serve
+    from cluster.run_folder import RunFolder
+
+    if (run is None) != every:
+        raise NesyprError("which run? write nesypr dashboard RUN, or nesypr dashboard --all")
+    folder = _run_path("x").parent if run is None else RunFolder.look(_run_path(run)).path
+    place = bind(host, port)
+    typer.echo(f"page     {place.url}")
+    if run is None:
+        serve(place, folder.absolute(), None)
+    else:
+        serve(place, folder.parent, folder.name)
 
 
 @app.command()

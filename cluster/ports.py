@@ -19,6 +19,12 @@ def check_ports_free(config: RunConfig) -> None:
         _check_free(config.metrics_port, "metrics_port", "none, and Ray chooses one")
 
 
+def check_page_port_free(config: RunConfig) -> None:
+    """Raise PortError where the port that the run's page is to have is taken or forbidden."""
+    if config.monitoring.dashboard and config.monitoring.port is not None:
+        _check_free(config.monitoring.port, "monitoring.port", "none, and it chooses one")
+
+
 def _check_free(port: int, key: str, otherwise: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed ones count as free
