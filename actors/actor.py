@@ -36,7 +36,7 @@ class ActorProcess:
             name=name,
             run=setting.run,
             seed=setting.seed,
-            connection=connect(setting.shared_memory, setting.url),
+            connection=connect(setting.shared_memory, setting.url, "actor"),
             rendering=Rendering(domains, setting.rendering),
             make_simulator=lambda domain: make_simulator(by_name[domain], setting.simulator),
             step_limit=setting.step_limit,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cluster.bank_access import acl
 from cluster.command_line import Json, print_json, run_path
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 bank_app = typer.Typer(
     no_args_is_help=True, help="The banks of a run: look at them, check, keep and restore them."
 )
+
+bank_app.command()(acl)
 
 Place = Annotated[
     str,

@@ -23,6 +23,7 @@ from shared_memory.bank import Bank
 from shared_memory.connection import call, connect, redacted
 from shared_memory.keys import PREFIX, RunKeys
 from shared_memory.server import EmbeddedServer
+from shared_memory.server_clients import ServerClient
 
 _SCAN = 1000
 _MOST = 2**52
@@ -99,18 +100,20 @@ def _unbounded(client: redis.Redis, run: str) -> BankConfig:
     return BankConfig(max_entries=_MOST, max_bytes=_MOST)
 
 
-def _only_run(client: redis.Redis, url: str) -> str:
+def _only_run(client: ServerClient, url: str) -> str:
     """The one run whose banks a server has."""
     ending = "}:domains"
-    pattern, found, cursor = f"{PREFIX}:{{*{ending}", set[str](), b"0"
-    while True:
-        cursor, keys = call(client, "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN)
-        for key in keys:
-            name = key.decode()[len(PREFIX) + 2 : -len(ending)]
-            if "/" not in name:
-                found.add(unquote(name))
-        if int(cursor) == 0:
-            break
+    pattern, found = f"{PREFIX}:{{*{ending}", set[str]()
+    for node in client.nodes():
+        cursor = b"0"
+        while True:
+            cursor, keys = call(node, "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN)
+            for key in keys:
+                name = key.decode()[len(PREFIX) + 2 : -len(ending)]
+                if "/" not in name:
+                    found.add(unquote(name))
+            if int(cursor) == 0:
+                break
     if len(found) == 1:
         return found.pop()
     if not found:

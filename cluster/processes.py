@@ -21,6 +21,8 @@ from tasks.stream import TaskStream
 
 LEARNER_CPUS = 1.0
 TEACHER_CPUS = 1.0
+_OWN_SERVER_PATIENCE_S = 2.0
+"""The driver itself starts a dead embedded server again, so it must soon hear of its death."""
 
 
 class Processes:
@@ -68,7 +70,8 @@ class Processes:
             self.server.start()
             url = self.server.url
             folder.write(folder.server_address, url)
-        self.client = connect(memory, url)
+        patience_s = None if self.server is None else _OWN_SERVER_PATIENCE_S
+        self.client = connect(memory, url, patience_s=patience_s)
         self._undo.append(self.client.close)
         self.outcomes = OutcomeLog(self.client, run, domains)
         cpus = LEARNER_CPUS + TEACHER_CPUS + acting.actors * acting.cpus

@@ -10,7 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from configs.addresses import without_password
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -292,12 +301,28 @@ class SharedMemoryConfig(Section):
     """Where shared memory lives, and its banks."""
 
     url: str | None = Field(
-        None, description="redis://, rediss:// or unix:// URL; none starts an embedded server."
+        None,
+        repr=False,
+        description="redis://, rediss://, unix://, redis+sentinel:// or redis+cluster:// URL "
+        "(docs/servers.md); none starts an embedded server. Saved without its password.",
     )
     fsync: Literal["everysec", "always", "no"] = "everysec"
-    timeout_s: Seconds = 5.0
-    retries: Annotated[int, Field(ge=0)] = 8
+    timeout_s: Seconds = Field(5.0, description="How long an answer may take.")
+    patience_s: Seconds = Field(
+        45.0,
+        description="How long commands are tried again while a server of its own (at a URL) is "
+        "away: it restarts, or a replica takes over.",
+    )
+    copies: Annotated[int, Field(ge=0, le=8)] = Field(
+        0,
+        description="Replicas that must have what was written before it counts as done: what "
+        "survives the loss of the primary.",
+    )
     bank: BankConfig = BankConfig()
+
+    @field_serializer("url", when_used="json")
+    def _without_password(self, url: str | None) -> str | None:
+        return None if url is None else without_password(url)
 
 
 class TeacherConfig(Section):

@@ -127,7 +127,7 @@ class LearnerActor:
 
     def _run(self) -> None:
         try:
-            connection = connect(self._setting.shared_memory, self._url)
+            connection = connect(self._setting.shared_memory, self._url, "learner")
             service = LearnerService(self._setting, connection, self._make_student, self._ceiling)
             self._service = service
             service.allow(self._ceiling)  # it may have changed meanwhile

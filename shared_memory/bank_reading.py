@@ -15,6 +15,7 @@ from shared_memory.codec import MAX_CODES
 from shared_memory.connection import call, call_all, members
 from shared_memory.keys import RunKeys, SignKeys
 from shared_memory.records import SIGNS, Sign
+from shared_memory.server_clients import ServerClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,12 @@ def bank_memory(client: redis.Redis, run: str, domains: tuple[str, ...]) -> tupl
 
 
 def server_memory(client: redis.Redis) -> ServerMemory:
-    """What the server as a whole takes."""
-    found = call(client, "INFO", "memory")
-    return ServerMemory(
-        *(int(found.get(name, 0)) for name in ("used_memory", "maxmemory", "used_memory_peak"))
-    )
+    """What the server as a whole takes; of a Cluster, its fullest node."""
+    nodes = client.nodes() if isinstance(client, ServerClient) else (client,)
+    found = [call(node, "INFO", "memory") for node in nodes]
+    names = ("used_memory", "maxmemory", "used_memory_peak")
+    taken = [ServerMemory(*(int(one.get(name, 0)) for name in names)) for one in found]
+    return max(taken, key=lambda one: one.used_bytes / (one.limit_bytes or 2**62))
 
 
 def most_used(

@@ -13,3 +13,7 @@ class SharedMemoryError(NesyprError):
 
 class ServerFullError(SharedMemoryError):
     """The server is at its memory limit and stayed there past the deadline."""
+
+
+class TooFewCopiesError(SharedMemoryError):
+    """Too few replicas took a write in time; it was made all the same, and may be repeated."""

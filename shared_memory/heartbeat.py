@@ -24,7 +24,8 @@ local now = redis.call('TIME')
 redis.call('HSET', KEYS[1], ARGV[1],
   struct.pack('>I8', now[1] * 1000 + math.floor(now[2] / 1000)) .. ARGV[2])
 return 1
-"""
+""",
+    kept=False,
 )
 
 
@@ -54,7 +55,7 @@ class Heartbeats:
 
     def read(self) -> dict[str, Heartbeat]:
         """Everyone's last heartbeat, by name."""
-        seconds_and_micros, beats = call_all(self._client, [("TIME",), ("HGETALL", self._key)])
+        beats, seconds_and_micros = call_all(self._client, [("HGETALL", self._key), ("TIME",)])
         now = int(seconds_and_micros[0]) + int(seconds_and_micros[1]) / 1e6
         return {
             who.decode(): _heartbeat(who.decode(), payload, now) for who, payload in beats.items()

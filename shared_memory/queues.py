@@ -26,8 +26,10 @@ from shared_memory.connection import (
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
 from shared_memory.records import PlanOutcomeRecord, PlanRequest, Trace
+from shared_memory.server_clients import ClusterClient
 
 _Record = TypeVar("_Record")
+_POLL_S = 0.05
 
 _ACKNOWLEDGE = AtomicScript(
     """
@@ -132,6 +134,9 @@ class WorkQueue(Generic[_Record]):
             remaining = deadline - time.monotonic()
             if taken or remaining <= 0:
                 return taken
+            if len(self._streams) > 1 and isinstance(self._client, ClusterClient):
+                time.sleep(min(_POLL_S, remaining))  # nobody can wait for several nodes at once
+                continue
             # One of each stream may come at once: what is too many waits in `ready`.
             block_ms = max(1, int(1000 * blocking_slice(self._client, remaining)))
             ready.extend(self._read_new(list(self._streams), consumer, 1, block_ms))

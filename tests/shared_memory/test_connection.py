@@ -98,7 +98,7 @@ def test_a_server_that_evicts_is_refused(own_server: EmbeddedServer) -> None:
 
 
 def test_a_hanging_server_is_given_up_in_time(own_server: EmbeddedServer) -> None:
-    client = connect(SharedMemoryConfig(timeout_s=0.2, retries=2), own_server.url)
+    client = connect(SharedMemoryConfig(timeout_s=0.2, patience_s=0.5), own_server.url)
     assert own_server.pid is not None
     os.kill(own_server.pid, signal.SIGSTOP)
     try:

@@ -143,7 +143,7 @@ def test_an_interrupt_of_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
 def test_kill_and_restart_lose_nothing_acknowledged(
     tmp_path: Path, make_episode: EpisodeMaker
 ) -> None:
-    config = SharedMemoryConfig(retries=30)
+    config = SharedMemoryConfig(patience_s=30.0)
     with EmbeddedServer(tmp_path) as server:
         stop = threading.Event()
         acknowledged: list[list[int]] = [[], []]

@@ -90,7 +90,7 @@ def lossy(
     server: EmbeddedServer, client: redis.Redis, tmp_path: Path
 ) -> Iterator[tuple[redis.Redis, LossyWay]]:
     way = LossyWay(tmp_path, server.url.removeprefix("unix://"), loss=0.0, seed=0)
-    unsure = connect(SharedMemoryConfig(retries=100), way.url)
+    unsure = connect(SharedMemoryConfig(patience_s=60.0), way.url)
     way._loss = 0.4
     yield unsure, way
     unsure.close()
