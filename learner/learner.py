@@ -428,4 +428,5 @@ def _metadata(statistics: RoundStatistics) -> dict[str, str | int | float | bool
     return {
         name: value if math.isfinite(value) else str(value)
         for name, value in asdict(statistics).items()
+        if value is not None
     }
