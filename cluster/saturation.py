@@ -123,7 +123,7 @@ class _Families:
         scales = np.geomspace(self._least / 4, 1.0, 120)
         bends = np.linspace(self._least / 2, 1.0, 160)
         centres = np.geomspace(self._least / 2, 1.0, 60)
-        slopes = np.array([1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 25.0])
+        slopes = np.array([1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 25.0, 80.0])
         c, h = (grid.ravel() for grid in np.meshgrid(centres, slopes))
         odds = REACHED / (1 - REACHED)
         found = (

@@ -57,10 +57,10 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path, assignment: str, wor
 
 
 def test_a_process_that_fails_or_is_silent_is_told() -> None:
-    with pytest.raises(LearnerError, match=r"failed \(exit code 1\)"):
+    with pytest.raises(LearnerError, match=r"failed \(exit code 2\)"):
         run_module("json.tool", "/nowhere/setting.json", lambda _: None, 60.0)
     with pytest.raises(LearnerError, match="silent for 1 s"):
-        run_module("http.server", "0", lambda _: None, 0.5)
+        run_module("http.server", "0", lambda _: None, 1.0)
 
 
 def result(kind: str, codes: int | None, seed: int, rises: float) -> StreamResult:
