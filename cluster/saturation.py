@@ -280,7 +280,8 @@ def _line(fit: _Fit, y: Numbers) -> tuple[float, float]:
 
 def _curve(fit: _Fit, y: Numbers) -> Numbers:
     offset, slope = _line(fit, y)
-    return offset + slope * fit.shapes.values[fit.place]
+    curve: Numbers = offset + slope * fit.shapes.values[fit.place]
+    return curve
 
 
 def _interval(

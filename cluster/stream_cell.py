@@ -25,8 +25,8 @@ from learner.errors import LearnerError
 from learner.trace_file import read_traces, write_traces
 from tasks.stream import TaskStream
 
-SILENCE_S = 900.0
-"""Seconds without a look after which the process is ended: a block, with all its probes."""
+SILENCE_S = 600.0
+"""Seconds without a look or a sign of life after which the process is ended."""
 
 FORMAT = 1
 """Of the results, and of what learning does; another one is another configuration."""
@@ -199,7 +199,7 @@ def _pass_on(output: IO[bytes], on_line: Callable[[bytes], None], silence_s: flo
                 return
             heard = time.monotonic()
             *lines, text = (text + data).split(b"\n")
-            for line in lines:
+            for line in filter(None, lines):  # an empty one is a sign of life
                 on_line(line)
 
 

@@ -9,7 +9,7 @@ flattens with the rate would look saturated.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -38,7 +38,9 @@ class StreamLearner:
         self.student = DistilledLM(config.model, rendering, self._config, config.seed)
         self._reservoir = Reservoir(self._config.reservoir, config.seed)
 
-    def learn(self, block: int, traces: Sequence[Trace], tasks: int) -> RoundStatistics:
+    def learn(
+        self, block: int, traces: Sequence[Trace], tasks: int, on_step: Callable[[], None]
+    ) -> RoundStatistics:
         """Take the steps of a block of so many tasks, whose traces are `traces`."""
         new = [part for trace in traces for part in single_decisions(trace)]
         generator = named_generator(self._seed, f"block {block}")
@@ -57,6 +59,7 @@ class StreamLearner:
             for place, share in zip(fresh, exact, strict=False):
                 wrong[place] = 1 - share
             self._reservoir.learn(places, exact[len(fresh) :])
+            on_step()
         for part in new:
             self._reservoir.add(part)
         return self.student.round_statistics()

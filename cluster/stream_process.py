@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -43,12 +43,18 @@ STATE_FILE = "state.msgpack"
 BANKS = "banks"
 EPISODES = 64
 LONGEST_STATE = 2**31 - 1
+ALIVE_EVERY_S = 10.0
 
 
 class StreamRun:
     """A model's way through the stream."""
 
-    def __init__(self, setting: StreamSetting, bank: Bank | None) -> None:
+    def __init__(
+        self,
+        setting: StreamSetting,
+        bank: Bank | None,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         config = setting.config
         self._setting = setting
         self._stream = TaskStream(config.stream, setting.stream_seed)
@@ -64,6 +70,8 @@ class StreamRun:
             setting.stream_seed,
         )
         self._bank = bank
+        self._on_progress = on_progress
+        self._told = time.monotonic()
         self.looks: list[Look] = []
         self._learned: RoundStatistics | None = None
         self._began = time.monotonic()
@@ -80,7 +88,9 @@ class StreamRun:
             self.looks.append(look)
             yield look
             if coming:
-                self._learned = self._learner.learn(block, self._of(coming), len(coming))
+                self._learned = self._learner.learn(
+                    block, self._of(coming), len(coming), self._alive
+                )
                 self._save()
 
     def _look(self, block: int, start: int, coming: range) -> Look:
@@ -91,9 +101,8 @@ class StreamRun:
             raise ConfigurationError("a study of the book needs one: leave out model.memory.use")
         policy = self._policy(model.eval(), version)
         probes = self._probe(policy, start)
-        acted = list(
-            self._rollout.run(policy, [Assignment(i, self._stream[i]) for i in coming], banks=False)
-        )
+        given = [Assignment(number, self._stream[number]) for number in coming]
+        acted = list(self._rollout.run(policy, given, banks=False, on_progress=self._alive))
         bank = None if self._bank is None else self._keep(self._bank, acted, version)
         learned = self._learned
         return Look(
@@ -146,7 +155,9 @@ class StreamRun:
         """Held-out tasks, by phase."""
         given = [Assignment(-1, task) for task in tasks]
         found: dict[int, list[FinishedEpisode]] = {}
-        for each in self._rollout.run(policy, given, shuffle=shuffle, banks=False):
+        for each in self._rollout.run(
+            policy, given, shuffle=shuffle, banks=False, on_progress=self._alive
+        ):
             found.setdefault(each.task.phase, []).append(each)
         return found
 
@@ -165,6 +176,12 @@ class StreamRun:
             duplicates=sum(one.duplicates for one in totals),
             retired=sum(one.retired for one in totals),
         )
+
+    def _alive(self) -> None:
+        """Say that it goes on, now and then."""
+        if time.monotonic() - self._told > ALIVE_EVERY_S:
+            self._told = time.monotonic()
+            self._on_progress()
 
     def _of(self, tasks: range) -> list[Trace]:
         return [self._traces[i] for i in tasks if i in self._traces]
@@ -228,7 +245,7 @@ def main(setting: StreamSetting) -> None:
     """Learn the whole stream, or what is left of it."""
     torch.set_num_threads(1)
     with banks_of(setting) as bank:
-        run = StreamRun(setting, bank)
+        run = StreamRun(setting, bank, _say_alive)
         for look in [*run.looks]:
             _say(look)
         for look in run.run():
@@ -237,6 +254,11 @@ def main(setting: StreamSetting) -> None:
 
 def _say(look: Look) -> None:
     sys.stdout.write(look.model_dump_json() + "\n")
+    sys.stdout.flush()
+
+
+def _say_alive() -> None:
+    sys.stdout.write("\n")
     sys.stdout.flush()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster.curves import Chart, Curve
-from cluster.saturation import LEAST_POINTS, Saturation, fit_saturation
+from cluster.saturation import Saturation, fit_saturation
 from cluster.stream_curves import CURVES, BookCurve, codes_of, curve_of, matrix_of, reliance
 from cluster.stream_rows import StreamResult
 from cluster.study_figures import draw_light, markdown, over_seeds
@@ -179,7 +179,7 @@ def _saturations(kinds: Grouped) -> list[str]:
             fits = [
                 fit_saturation(*found, seed=one.seed)
                 for one in of
-                if len((found := curve_of(one, curve))[0]) >= LEAST_POINTS
+                if len((found := curve_of(one, curve))[0]) > 1
             ]
             cells.append(_answer(fits))
         rows.append([curve.name, *cells])
