@@ -25,6 +25,7 @@ from configs.addresses import redacted
 from configs.schema import SharedMemoryConfig
 from shared_memory.errors import ServerFullError, SharedMemoryError, TooFewCopiesError
 from shared_memory.retrying import OneRetry
+from shared_memory.sentinel_connections import primary_pool
 from shared_memory.server_address import Place, Role, ServerAddress, parse_address
 from shared_memory.server_clients import MOVING, ClusterClient, ServerClient
 
@@ -120,8 +121,7 @@ def _by_sentinels(
     make: Callable[..., redis.sentinel.Sentinel] = redis.sentinel.Sentinel
     sentinel = make(address.places, sentinel_kwargs=asking)
     service = str(address.service)
-    pool: Callable[..., redis.ConnectionPool] = redis.sentinel.SentinelConnectionPool
-    client = _from_pool(pool(service, sentinel, **mine, **over_tls))
+    client = _from_pool(primary_pool(sentinel, service, kind, mine))
     client.closed_with = (sentinel,)
     primary: Callable[[str], Place] = sentinel.discover_master
     replicas: Callable[[str], list[Place]] = sentinel.discover_slaves

@@ -125,10 +125,10 @@ def running(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator
 
 @dataclass
 class Watched:
-    """A primary, its replica, and three Sentinels that watch them."""
+    """A primary, its replicas, and three Sentinels that watch them."""
 
     primary: RedisServer
-    replica: RedisServer
+    replicas: list[RedisServer]
     sentinels: list[RedisServer]
 
     @property
@@ -138,14 +138,15 @@ class Watched:
 
 
 @contextmanager
-def watched_by_sentinels(folder: Path) -> Iterator[Watched]:
-    """A primary and a replica; a primary that is gone for 1 s is replaced."""
+def watched_by_sentinels(folder: Path, replicas: int = 1) -> Iterator[Watched]:
+    """A primary and its replicas; a primary that is gone for 1 s is replaced."""
     servers = [RedisServer(folder)]
     try:
         primary = servers[0]
-        servers.append(RedisServer(folder, {"replicaof": f"127.0.0.1 {primary.port}"}))
+        for _ in range(replicas):
+            servers.append(RedisServer(folder, {"replicaof": f"127.0.0.1 {primary.port}"}))
         client = primary.client()
-        until(lambda: _followed(client), "replica")
+        until(lambda: _followers(client) == replicas, "replicas")
         client.close()
         config = (
             f"sentinel monitor banks 127.0.0.1 {primary.port} 2\n"
@@ -154,26 +155,29 @@ def watched_by_sentinels(folder: Path) -> Iterator[Watched]:
         )
         for _ in range(3):
             servers.append(RedisServer(folder, config=config))
-        for sentinel in servers[2:]:
+        for sentinel in servers[1 + replicas :]:
             asked = sentinel.client()
-            until(lambda: _knows(asked), "Sentinels that know each other")  # noqa: B023
+            until(lambda: _known(asked) == (2, replicas), "acquaintance")  # noqa: B023
             asked.close()
-        yield Watched(primary, servers[1], servers[2:])
+        yield Watched(primary, servers[1 : 1 + replicas], servers[1 + replicas :])
     finally:
         for server in servers:
             server.stop()
 
 
-def _followed(primary: redis.Redis) -> bool:
+def _followers(primary: redis.Redis) -> int:
+    """Replicas that have all data."""
     state: Any = primary.info("replication")
-    return bool(state["connected_slaves"]) and state["slave0"]["state"] == "online"
+    found = [state[f"slave{number}"]["state"] for number in range(state["connected_slaves"])]
+    return found.count("online")
 
 
-def _knows(sentinel: redis.Redis) -> bool:
+def _known(sentinel: redis.Redis) -> tuple[int, int]:
+    """How many other Sentinels and replicas a Sentinel knows."""
     reply = sentinel.execute_command("SENTINEL", "MASTER", "banks")
     words = [word.decode() if isinstance(word, bytes) else word for word in _flat(reply)]
     state = dict(zip(words[::2], words[1::2]))
-    return int(state["num-other-sentinels"]) == 2 and int(state["num-slaves"]) == 1
+    return int(state["num-other-sentinels"]), int(state["num-slaves"])
 
 
 def _flat(reply: Any) -> list[Any]:
@@ -217,7 +221,7 @@ def as_cluster(folder: Path, slot: int = 0, **settings: str) -> Iterator[Cluster
         holder = next(i for i, (first, last) in enumerate(ranges) if first <= slot <= last)
         name = clients[holder].execute_command("CLUSTER", "MYID")
         clients[3].execute_command("CLUSTER", "REPLICATE", name)
-        until(lambda: _followed(clients[holder]), "replica")
+        until(lambda: _followers(clients[holder]) == 1, "replica")
         until(lambda: all(_replicas(client) == 1 for client in clients), "news of the replica")
         yield Clustered(servers[:3], servers[3], servers[holder])
     finally:

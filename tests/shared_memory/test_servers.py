@@ -185,7 +185,7 @@ def test_sentinels_name_the_primary(
         client = connect(SharedMemoryConfig(copies=1), watched.url)
         use_everything(client, tmp_path, make_episode, make_request)
         ports = [node.connection_pool.connection_kwargs["port"] for node in client.all_nodes()]
-        assert ports == [watched.primary.port, watched.replica.port]
+        assert ports == [watched.primary.port, watched.replicas[0].port]
         client.close()
         with pytest.raises(SharedMemoryError, match="no server answers at other"):
             connect(CONFIG, watched.url.replace("/banks", "/other"))
