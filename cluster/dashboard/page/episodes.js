@@ -106,12 +106,13 @@ export class Episodes {
   }
 }
 
+const NEAR = { success: "M+", failure: "M−", both: "M+ and M−" };
+
 function banks(decision) {
-  if (decision.alone === undefined) return "What the banks changed was not recorded.";
-  const near = [decision.hit_success ? "M+" : null, decision.hit_failure ? "M−" : null].filter(Boolean);
-  if (!near.length) return "The banks had nothing near it.";
-  const who = near.join(" and ");
-  if (decision.alone === null) return `${who} had something near it; the answer without was not computed.`;
+  if (decision.near === undefined) return "What the banks changed was not recorded.";
+  if (!decision.near) return "The banks had nothing near it.";
+  const who = NEAR[decision.near];
+  if (decision.alone == null) return `${who} had something near it; the answer without was not computed.`;
   return decision.alone === decision.action ? `${who} had something near it and changed nothing.`
     : `${who} changed it: alone the model would have answered “${decision.alone}”.`;
 }
