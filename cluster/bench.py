@@ -26,6 +26,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "look-ups in a bank of up to a million procedures against faiss and a float32 product",
         "cluster.bench_bank:bench_bank",
     ),
+    "dashboard": (
+        "the live page on a run of over a million points: first paint, and what an update costs",
+        "cluster.bench_dashboard:bench_dashboard",
+    ),
     "decode": (
         "decisions/s of the decoding engine against `generate`, one by one and batched; contrast",
         "cluster.bench_decode:bench_decode",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,8 @@ LOOK_EVERY_S = 0.5
 """How often the runs' files are looked at."""
 TELL_EVERY_S = 1.0
 """How often a page is told what is new."""
+YIELD_S = 0.2
+"""How long reading holds back after a request, as a page that opens sends some twenty."""
 BEAT_EVERY = 15
 """After so many turns without news a page is told the time all the same."""
 
@@ -50,17 +53,19 @@ def make_app(runs: Runs, token: str | None = None) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def reading(_: FastAPI) -> AsyncIterator[None]:
-        task = asyncio.create_task(_read_for_ever(runs))
+        task = asyncio.create_task(_read_for_ever(runs, lambda: asked[0]))
         yield
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
 
+    asked = [0.0]
     app = FastAPI(lifespan=reading, docs_url=None, redoc_url=None, openapi_url=None)
     procedures = MostUsed()
 
     @app.middleware("http")
     async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        asked[0] = time.monotonic()
         path = request.url.path
         headers = request.headers
         private = path.startswith("/api") or path == "/metrics" or token is None
@@ -143,10 +148,12 @@ def make_app(runs: Runs, token: str | None = None) -> FastAPI:
     return app
 
 
-async def _read_for_ever(runs: Runs) -> None:
+async def _read_for_ever(runs: Runs, asked: Callable[[], float]) -> None:
+    """Read what is new; `asked` is when the last request came, which goes before a long log."""
     while True:
         more = runs.read()
-        await asyncio.sleep(0 if more else LOOK_EVERY_S)
+        busy = time.monotonic() - asked() < YIELD_S
+        await asyncio.sleep(YIELD_S / 2 if more and busy else 0 if more else LOOK_EVERY_S)
 
 
 async def _tell(
