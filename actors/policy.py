@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,7 @@ class Replica(Protocol):
         min_version: int,
         nearest: int,
         threshold: float,
+        scope: Literal["domain", "all"] = "domain",
     ) -> Mapping[Sign, Sequence[NeighboursLike]]:
         """Of each sign's banks, the nearest valid procedures of each of the B given ones."""
 
@@ -247,6 +248,7 @@ class Policy:
             self._min_version,
             self.config.nearest,
             self.config.threshold,
+            self.config.search,
         )
 
     def _reconstruct(

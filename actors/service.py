@@ -25,8 +25,8 @@ from configs.schema import ActingConfig, SharedMemoryConfig
 from model.saving import from_bytes
 from model.tokenizer import WordTokenizer
 from shared_memory.bank import Bank
+from shared_memory.node_replica import open_replica
 from shared_memory.records import Episode, PlanRequest
-from shared_memory.replica import BankReplica
 from shared_memory.weights import PublishedWeights
 from tasks.rendering import Rendering
 
@@ -68,11 +68,11 @@ class ActorService:
         self._acting = acting
         self._max_version_lag = shared_memory.bank.version_lag
         self._bank = Bank(connection, run, shared_memory.bank)
-        self._replica = BankReplica(
+        self._replica = open_replica(
             connection,
             run,
             tuple(domains),
-            shared_memory.bank,
+            shared_memory,
             actions=acting.contrast_by == "outcomes",
         )
         self._weights = PublishedWeights(connection, run)

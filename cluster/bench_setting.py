@@ -14,7 +14,7 @@ from model.procedure_lm import ProcedureLM
 from shared_memory.book import Book
 from shared_memory.lookup import Neighbours
 from shared_memory.records import SIGNS, Sign
-from shared_memory.replica import search_banks
+from shared_memory.replica import Scope, search_banks
 from shared_memory.replica_bank import ReplicaBank
 from shared_memory.tried import Counts
 from tasks.rendering import Rendering
@@ -60,12 +60,21 @@ class FilledReplica:
         min_version: int,
         nearest: int,
         threshold: float,
+        scope: Scope = "domain",
     ) -> Mapping[Sign, Sequence[Neighbours]]:
         """The nearest procedures, as `BankReplica.lookup_batch`."""
         if self._book is None:
             self._book = Book(code_vectors, mean, code_born)
         return search_banks(
-            self._banks, self._book, domains, signs, codes, min_version, nearest, threshold
+            self._banks,
+            self._book,
+            domains,
+            signs,
+            codes,
+            min_version,
+            nearest,
+            threshold,
+            scope=scope,
         )
 
     def tried(

@@ -218,6 +218,9 @@ class ActingConfig(Section):
     banks: Literal["both", "success", "failure", "none"] = "both"
     nearest: Positive = Field(4, description="k: procedures taken from a bank.")
     threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = Field(0.95, description="υ")
+    search: Literal["domain", "all"] = Field(
+        "domain", description="Procedures near a decision: of its own domain, or of all domains."
+    )
     temperature: Annotated[float, Field(gt=0.0)] = Field(0.1, description="τ of the mixture.")
     contrast: Annotated[float, Field(ge=0.0)] = Field(0.5, description="α")
     plausibility: Share = Field(0.1, description="γ")
@@ -244,6 +247,15 @@ class ActingConfig(Section):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="Draw from the fewest tokens with so much probability together."
     )
+
+    @model_validator(mode="after")
+    def _outcomes_are_of_a_domain(self) -> ActingConfig:
+        if self.search == "all" and self.contrast_by == "outcomes":
+            raise ValueError(
+                "search = all needs contrast_by = procedures: outcomes are counted in each domain "
+                "on its own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _remembering_is_by_outcomes(self) -> ActingConfig:
@@ -317,6 +329,11 @@ class SharedMemoryConfig(Section):
         0,
         description="Replicas that must have what was written before it counts as done: what "
         "survives the loss of the primary.",
+    )
+    replica: Literal["node", "process"] = Field(
+        "node",
+        description="Where actors keep their copy of the banks: once a node, in memory that they "
+        "share (where it has room for files in memory), or each on its own.",
     )
     bank: BankConfig = BankConfig()
 

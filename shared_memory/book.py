@@ -7,6 +7,7 @@ that both are sums of n table entries, whatever the width d.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,11 +19,16 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Codebatch = npt.NDArray[np.uint16]
-Versions = npt.NDArray[np.uint32]
+Versions = npt.NDArray[np.int32]
+Judged = npt.NDArray[np.void]
+"""What a book says of procedures (N,), see `Judgement`."""
 Rows = npt.NDArray[np.unsignedinteger]
 """Procedures of a bank (N, n); bytes where all codes are below 256."""
 
-_NEVER = np.iinfo(np.int64).max
+NEVER = int(np.iinfo(np.int32).max)
+"""Above every version."""
+Judgement = np.dtype([("born", "<i4"), ("inverse", "<f4")])
+"""When the youngest code of a procedure was born, and 1 / its length (0 where it has none)."""
 _JUDGED_AT_ONCE = 16_384
 
 
@@ -52,6 +58,18 @@ class Book:
         self.squares: Doubles = np.square(self.centred).sum(axis=2)  # (n, K)
         self.born: Integers = born.astype(np.int64)
         self._chunk = np.arange(self.chunks)
+        self._digest = ""
+
+    @property
+    def digest(self) -> str:
+        """The same for books of the same values in all processes, and for no others."""
+        if not self._digest:
+            digest = hashlib.blake2b(digest_size=16)
+            for array in self.given:
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(array.tobytes())
+            self._digest = digest.hexdigest()
+        return self._digest
 
     @property
     def codes(self) -> int:
@@ -92,21 +110,20 @@ class Book:
         if exists.all():
             return self.born[codes].max(axis=1, initial=0), self.lengths(codes)
         safe: Rows = np.where(exists[:, None], codes, 0).astype(codes.dtype)
-        return np.where(exists, self.born[safe].max(axis=1, initial=0), _NEVER), self.lengths(safe)
+        return np.where(exists, self.born[safe].max(axis=1, initial=0), NEVER), self.lengths(safe)
 
 
-def judge(book: Book, codes: Rows) -> tuple[Integers, Floats]:
-    """What a book says of all procedures (N, n) of a bank: born (N,) and 1 / length (N,).
+def judgement(book: Book, codes: Rows) -> Judged:
+    """What a book says of procedures (N, n) of a bank, as `Judgement` (N,).
 
-    The length of one that is exactly the mean is 0, and so is its 1 / length: it is like nothing.
+    One that is exactly the mean has no length: it is like nothing.
     """
-    born = np.empty(codes.shape[0], dtype=np.int64)
-    inverse = np.zeros(codes.shape[0], dtype=np.float32)
+    judged = np.zeros(codes.shape[0], dtype=Judgement)
     for start in range(0, codes.shape[0], _JUDGED_AT_ONCE):
-        part = slice(start, start + _JUDGED_AT_ONCE)
-        born[part], lengths = book.judge(codes[part])
-        np.divide(1.0, lengths, out=inverse[part], where=lengths > 0.0, casting="unsafe")
-    return born, inverse
+        part = judged[start : start + _JUDGED_AT_ONCE]
+        part["born"], lengths = book.judge(codes[start : start + _JUDGED_AT_ONCE])
+        np.divide(1.0, lengths, out=part["inverse"], where=lengths > 0.0, casting="unsafe")
+    return judged
 
 
 @dataclass(frozen=True, slots=True)

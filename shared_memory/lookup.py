@@ -98,6 +98,7 @@ def search(
     after it, with cosine >= threshold; of equal ones the first of the first bank. Raises
     SharedMemoryError where codes are not of this book.
     """
+    min_version = max(min_version, 0)  # below 0 is what a bank has forgotten
     found: list[list[Neighbours]] = [[] for _ in range(answers)]
     for start in range(0, codes.shape[0], _DECISIONS_AT_ONCE):
         part = codes[start : start + _DECISIONS_AT_ONCE]

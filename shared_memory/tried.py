@@ -7,8 +7,9 @@ each step, so that rows may be applied twice. Held by replicas whose policy asks
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ Tried = dict[str, "Counts"]
 
 _ROW = struct.Struct(">BQIIH")
 _COUNTS = struct.Struct(">IIQI")
+_DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,48 +41,76 @@ class TriedRow:
     counts: Counts
 
 
+class TriedBank(Protocol):
+    """What was tried with the procedures of one bank, by the rows in which they are."""
+
+    def __len__(self) -> int:
+        """How many actions there are, of all procedures together."""
+
+    def add(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.unsignedinteger]) -> None:
+        """Procedures (m, n) are in these rows (m,) now."""
+
+    def rows_of(self, codes: npt.NDArray[np.uint16]) -> Iterable[int]:
+        """Rows that may have just these codes (n,), among them the one that has."""
+
+    def of(self, row: int) -> Mapping[str, Counts]:
+        """What was tried with a procedure."""
+
+    def count(self, row: int, counted: TriedRow) -> None:
+        """Take in the counts of an action with a procedure."""
+
+    def forget(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.unsignedinteger]) -> None:
+        """The procedures (m, n) of these rows (m,) are forgotten."""
+
+    def move(self, places: npt.NDArray[np.int64]) -> None:
+        """What was in row `places[i]` is in row i now; nothing else is left."""
+
+
 class TriedActions:
-    """The tried actions of one bank, by the number and the codes of their procedures."""
+    """The tried actions of one bank in this process's own memory. See `TriedBank`."""
 
     def __init__(self) -> None:
         self._actions: dict[int, Tried] = {}
-        self._numbers: dict[bytes, int] = {}
-        self._codes: dict[int, bytes] = {}
+        self._rows: dict[bytes, int] = {}
 
     def __len__(self) -> int:
+        """See `TriedBank`."""
         return sum(len(actions) for actions in self._actions.values())
 
-    def number(self, codes: npt.NDArray[np.uint16]) -> int | None:
-        """The number of the procedure that has just these codes (n,)."""
-        return self._numbers.get(codes.tobytes())
+    def add(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.unsignedinteger]) -> None:
+        """See `TriedBank`."""
+        for row, each in zip(rows.tolist(), codes.astype(np.uint16), strict=True):
+            self._rows[each.tobytes()] = row
 
-    def of(self, number: int) -> Tried:
-        """What was tried with a procedure."""
-        return self._actions.get(number, {})
+    def rows_of(self, codes: npt.NDArray[np.uint16]) -> Iterable[int]:
+        """See `TriedBank`."""
+        row = self._rows.get(codes.astype(np.uint16).tobytes())
+        return () if row is None else (row,)
 
-    def add(self, numbers: npt.NDArray[np.int64], codes: npt.NDArray[np.uint16]) -> None:
-        """New procedures (m,), (m, n)."""
-        for number, each in zip(numbers.tolist(), codes, strict=True):
-            self._codes[number] = key = each.tobytes()
-            self._numbers[key] = number
+    def of(self, row: int) -> Mapping[str, Counts]:
+        """See `TriedBank`."""
+        return self._actions.get(row, {})
 
-    def count(self, rows: Iterator[TriedRow]) -> None:
-        """Take in counts; those of unknown procedures are ignored."""
-        for row in rows:
-            if row.number not in self._codes:
-                continue
-            if row.counts.times:
-                self._actions.setdefault(row.number, {})[row.action] = row.counts
-            else:
-                self._actions.get(row.number, {}).pop(row.action, None)
+    def count(self, row: int, counted: TriedRow) -> None:
+        """See `TriedBank`."""
+        if counted.counts.times:
+            self._actions.setdefault(row, {})[counted.action] = counted.counts
+        else:
+            self._actions.get(row, {}).pop(counted.action, None)
 
-    def remove(self, numbers: npt.NDArray[np.int64]) -> None:
-        """Forget procedures; unknown ones are ignored."""
-        for number in numbers.tolist():
-            self._actions.pop(number, None)
-            codes = self._codes.pop(number, None)
-            if codes is not None and self._numbers.get(codes) == number:
-                del self._numbers[codes]
+    def forget(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.unsignedinteger]) -> None:
+        """See `TriedBank`."""
+        for row, each in zip(rows.tolist(), codes.astype(np.uint16), strict=True):
+            self._actions.pop(row, None)
+            key = each.tobytes()
+            if self._rows.get(key) == row:
+                del self._rows[key]
+
+    def move(self, places: npt.NDArray[np.int64]) -> None:
+        """See `TriedBank`."""
+        now = {before: row for row, before in enumerate(places.tolist())}
+        self._actions = {now[row]: each for row, each in self._actions.items() if row in now}
+        self._rows = {key: now[row] for key, row in self._rows.items() if row in now}
 
 
 def logged_rows(payload: bytes, sign: int) -> Iterator[TriedRow]:
@@ -99,7 +129,7 @@ def logged_rows(payload: bytes, sign: int) -> Iterator[TriedRow]:
             yield TriedRow(number, action, Counts(times, refused))
 
 
-def held_rows(values: Iterator[bytes]) -> Iterator[TriedRow]:
+def held_rows(values: Iterable[bytes], solid_after: int) -> Iterator[TriedRow]:
     """The rows that a bank's counts hold; none of entries from before it kept actions."""
     for value in values:
         if len(value) <= 8:
@@ -109,7 +139,8 @@ def held_rows(values: Iterator[bytes]) -> Iterator[TriedRow]:
             action = value[_COUNTS.size :].decode()
         except (struct.error, UnicodeDecodeError) as error:
             raise SharedMemoryError("an entry's counts are damaged; start a new run") from error
-        yield TriedRow(number, action, Counts(times, refused))
+        if times >= solid_after:
+            yield TriedRow(number, action, Counts(times, refused))
 
 
 def _text(payload: bytes, length: int) -> str:

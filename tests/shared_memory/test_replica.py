@@ -17,6 +17,7 @@ from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
 from shared_memory.records import SIGNS, Episode, Sign
 from shared_memory.replica import BankReplica
+from shared_memory.replica_bank import FORGOTTEN
 
 EpisodeMaker = Callable[..., Episode]
 DOMAINS = ("blocks", "ferry")
@@ -27,11 +28,12 @@ def followed(client: redis.Redis) -> BankReplica:
 
 
 def in_replica(replica: BankReplica, domain: str, sign: Sign) -> dict[bytes, int]:
-    bank = replica._domains[domain].banks[sign]
+    bank = replica.banks()[domain][sign]
     rows = bank.rows
     held = {
         pack_codes(codes.astype(np.uint16)): int(version)
         for codes, version in zip(rows, bank.versions)
+        if version != FORGOTTEN
     }
     assert len(held) == len(bank)
     assert (np.diff(bank.numbers) > 0).all()
@@ -148,7 +150,7 @@ def test_a_server_that_lost_its_data_reloads(
 def test_more_batches_than_one_read_takes(
     client: redis.Redis, make_episode: EpisodeMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared_memory.replica._BATCHES_A_READ", 3)
+    monkeypatch.setattr("shared_memory.replica_feed._BATCHES_A_READ", 3)
     bank, replica = Bank(client, "run", BankConfig()), followed(client)
     bank.push([make_episode(0)])
     replica.refresh()

@@ -52,10 +52,9 @@ def in_replica(replica: BankReplica, bank: Bank, sign: Sign) -> Held:
     for key, codes in procedures.items():
         (tried,) = replica.tried("blocks", sign, codes[None], BORN, 0)
         found.update({(key, action): counts.times for action, counts in tried.items()})
-    actions = replica._domains["blocks"].banks[sign].tried
+    actions = replica.banks()["blocks"][sign].tried
     assert actions is not None
     assert len(actions) == len(found)
-    assert len(actions._codes) == len(actions._numbers) == len(procedures)
     return found
 
 
