@@ -44,6 +44,7 @@ class ActorProcess:
             acting=setting.acting,
             shared_memory=setting.shared_memory,
             on_progress=self._count,
+            episodes_every=setting.episodes_every,
         )
 
     def _count(self) -> None:

@@ -66,6 +66,7 @@ class Choice:
     action_tokens: tuple[int, ...]  # without "<end>"
     hit_success: bool  # something in M+ passed the threshold
     hit_failure: bool
+    alone: tuple[int, ...] | None = None  # the answer without the banks; None: not known
 
 
 class Policy:
@@ -120,12 +121,15 @@ class Policy:
         allowed: Sequence[Sequence[Sequence[int]]] | None = None,
         shuffle: Shuffle = "none",
         banks: bool = True,
+        watched: Sequence[int] = (),
     ) -> list[Choice]:
         """Choose the next action of the episodes in `slots` (B of them, with their domains).
 
         `allowed`: for each, the only action token sequences that may be answered. `shuffle` puts
         another task's procedure in place of each one's own (memory reliance; ours): of the same
         domain, or of any; an episode that is alone keeps its own. Without `banks` none is asked.
+        Of the rows `watched` the answer without the banks is told, too, where they had something
+        near and answers are not drawn.
         """
         with torch.inference_mode():
             reading = self.engine.read(list(slots))
@@ -142,17 +146,22 @@ class Policy:
             near = self._near(domains, codes) if banks else {}
             helpful, hit_success = self._reconstruct(near.get("success"), own)
             harmful, hit_failure = self._reconstruct(near.get("failure"), own)
+            hits = hit_success | hit_failure
+            greedy = self.config.answer_temperature == 0.0
+            again = [row for row in watched if greedy and bool(hits[row])]
             answers = self.engine.decode(
-                list(slots),
-                helpful,
+                [*slots, *(slots[row] for row in again)],
+                torch.cat([helpful, own[again]]) if again else helpful,
                 harmful if bool(hit_failure.any()) else None,
-                hit_failure,
+                torch.cat([hit_failure, torch.zeros(len(again), dtype=torch.bool)]),
                 self.config.contrast,
                 self.config.plausibility,
-                allowed,
+                allowed and [*allowed, *(allowed[row] for row in again)],
                 self._sampling,
             )
-        return self._choices(codes, answers, hit_success.tolist(), hit_failure.tolist())
+        alone = dict(zip(again, answers[len(slots) :], strict=True))
+        answers = answers[: len(slots)]
+        return self._choices(codes, answers, hit_success.tolist(), hit_failure.tolist(), alone)
 
     def _choices(
         self,
@@ -160,10 +169,17 @@ class Policy:
         answers: Sequence[Sequence[int]],
         hit_success: Sequence[bool],
         hit_failure: Sequence[bool],
+        alone: Mapping[int, Sequence[int]],
     ) -> list[Choice]:
         width = codes.shape[1] if self._has_codes else 0
         return [
-            Choice(codes[row, :width].copy(), tuple(answer), hit_success[row], hit_failure[row])
+            Choice(
+                codes[row, :width].copy(),
+                tuple(answer),
+                hit_success[row],
+                hit_failure[row],
+                tuple(alone[row]) if row in alone else None,
+            )
             for row, answer in enumerate(answers)
         ]
 
@@ -180,6 +196,7 @@ class Policy:
         """As without banks, but for answers that failed with their procedure: see `mending`."""
         pasts = self._pasts(slots, domains, codes, banks)
         answers = engine.decode(slots, own, allowed=allowed, sampling=self._sampling)
+        alone = dict(enumerate(answers))
         decode = self.model.tokenizer.decode
         rows = [row for row, past in enumerate(pasts) if past.failures(decode(answers[row]))]
         if rows:
@@ -201,6 +218,7 @@ class Policy:
             answers,
             [bool(past.succeeded) for past in pasts],
             [bool(past.failed) for past in pasts],
+            alone,
         )
 
     def _pasts(

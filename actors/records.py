@@ -56,6 +56,7 @@ class ActorSetting:
     rendering: RenderingConfig
     acting: ActingConfig
     shared_memory: SharedMemoryConfig
+    episodes_every: int = 0  # every so many episodes one can be looked at step by step; 0: none
 
 
 @dataclass(frozen=True, slots=True)

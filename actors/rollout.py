@@ -21,7 +21,7 @@ import numpy as np
 
 from actors.errors import ActingError
 from actors.guard import Guard, SimulatorError
-from actors.policy import Policy
+from actors.policy import Choice, Policy
 from actors.records import Assignment, Shuffle, StageTimes
 from model.tokenizer import Tokenizer
 from shared_memory.records import Decision
@@ -51,6 +51,8 @@ class FinishedEpisode:
     seconds: float
     ending: str  # "solved", "step limit", "refused", "unparsable", "too long", "no action", "fault"
     fault: str = ""  # what the simulator did wrong, where that ended it
+    near: tuple[str, ...] = ()  # of a watched one: which banks had something near each decision
+    alone: tuple[str, ...] = ()  # and its answer without them; "" where not known
 
 
 @dataclass(slots=True)
@@ -66,6 +68,8 @@ class RunningEpisode:
     steps: int = 0
     hits_success: int = 0
     hits_failure: int = 0
+    near: list[str] = field(default_factory=list)
+    alone: list[str] = field(default_factory=list)
 
 
 def naming_seed(seed: int, assignment: Assignment) -> int:
@@ -79,7 +83,8 @@ class Rollout:
     """Runs assignments through a policy, as many at once as the policy has slots.
 
     `make_simulator(domain)` is called at most once a slot and domain; simulators are kept and
-    reused. `times` grows with every run.
+    reused. `times` grows with every run. Every `watch_every`-th episode is watched: what the banks
+    had for each of its decisions is kept, and what they changed.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Rollout:
         seed: int,
         end_on_refusal: bool = True,
         simulator_deadline_s: float = 30.0,
+        watch_every: int = 0,
     ) -> None:
         self.rendering = rendering
         self.tokenizer = tokenizer
@@ -98,6 +104,7 @@ class Rollout:
         self.seed = seed
         self.end_on_refusal = end_on_refusal
         self.times = StageTimes()
+        self._watch_every = watch_every
         self._make_simulator = make_simulator
         self._idle: dict[str, list[Simulator]] = {}
         self._guard = Guard(simulator_deadline_s)
@@ -190,7 +197,11 @@ class Rollout:
         slots = sorted(running)
         choosing = time.perf_counter()
         domains = [running[slot].assignment.task.domain for slot in slots]
-        choices = policy.decide(slots, domains, allowed, shuffle, banks) if slots else []
+        watched = [row for row, slot in enumerate(slots) if self._watches(running[slot].assignment)]
+        looked_at = {"watched": watched} if watched else {}
+        choices = (
+            policy.decide(slots, domains, allowed, shuffle, banks, **looked_at) if slots else []
+        )
         if len(choices) != len(slots):
             raise ActingError(
                 f"the policy answered {len(choices)} decisions for {len(slots)} slots: "
@@ -199,8 +210,10 @@ class Rollout:
         stepping = time.perf_counter()
         going: list[int] = []
         growth: list[list[int]] = []
-        for slot, choice in zip(slots, choices, strict=True):
+        for row, (slot, choice) in enumerate(zip(slots, choices, strict=True)):
             episode = running[slot]
+            if row in watched:
+                self._note(episode, choice)
             text = self.tokenizer.decode(list(choice.action_tokens))
             action = self.rendering.parse_action(text, episode.naming)
             broken: SimulatorError | None = None
@@ -250,6 +263,17 @@ class Rollout:
         self.times.step += (choosing - began) + (feeding - stepping)
         self.times.decisions += len(slots)
         yield from ended
+
+    def _watches(self, assignment: Assignment) -> bool:
+        number = assignment.episode
+        return bool(self._watch_every) and number >= 0 and number % self._watch_every == 0
+
+    def _note(self, episode: RunningEpisode, choice: Choice) -> None:
+        """Keep what the banks had for a decision, and what it would be without them."""
+        signs = {(True, True): "both", (True, False): "success", (False, True): "failure"}
+        episode.near.append(signs.get((choice.hit_success, choice.hit_failure), ""))
+        alone = "" if choice.alone is None else self.tokenizer.decode(list(choice.alone))
+        episode.alone.append(alone[:LONGEST_TEXT])
 
     def _step(self, episode: RunningEpisode, action: Action | None) -> tuple[bool, bool, str]:
         """Let the simulator take the action: (accepted, solved now, what is seen after it)."""
@@ -316,6 +340,8 @@ class Rollout:
             hits_failure=episode.hits_failure,
             seconds=time.perf_counter() - episode.started,
             ending=ending,
+            near=tuple(episode.near),
+            alone=tuple(episode.alone),
         )
 
     def _ended_by(
@@ -338,6 +364,8 @@ class Rollout:
             seconds=0.0 if episode is None else time.perf_counter() - episode.started,
             ending="fault",
             fault=str(fault),
+            near=() if episode is None else tuple(episode.near),
+            alone=() if episode is None else tuple(episode.alone),
         )
 
     def allowed_answers(self, episode: RunningEpisode) -> list[str]:

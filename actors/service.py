@@ -63,6 +63,7 @@ class ActorService:
         acting: ActingConfig,
         shared_memory: SharedMemoryConfig,
         on_progress: Callable[[], None] | None = None,
+        episodes_every: int = 0,
     ) -> None:
         self.name = name
         self._acting = acting
@@ -88,6 +89,7 @@ class ActorService:
             seed,
             end_on_refusal=not acting.remember_episode,
             simulator_deadline_s=acting.request_deadline_s / 2,  # leaves time to report
+            watch_every=episodes_every,
         )
 
     @property
@@ -208,6 +210,8 @@ def bank_episode(finished: FinishedEpisode, version: int, actor: str) -> Episode
         hits_success=finished.hits_success,
         hits_failure=finished.hits_failure,
         fault=finished.fault,
+        near=finished.near,
+        alone=finished.alone,
     )
 
 

@@ -66,7 +66,10 @@ class EpisodeLog:
             "hits_success": episode.hits_success,
             "hits_failure": episode.hits_failure,
             "fault": episode.fault,
-            "decisions": [self._decision(one) for one in episode.decisions],
+            "decisions": [
+                {**self._decision(one), **self._banks(episode, place)}
+                for place, one in enumerate(episode.decisions)
+            ],
         }
         line = json.dumps(values, ensure_ascii=False, separators=(",", ":")) + "\n"
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
@@ -79,6 +82,13 @@ class EpisodeLog:
             "accepted": decision.accepted,
             "codes": decision.codes.tolist(),
         }
+
+    @staticmethod
+    def _banks(episode: Episode, place: int) -> dict[str, Any]:
+        """Which banks had something near the decision, and what it would be without them."""
+        if place >= len(episode.near):
+            return {}
+        return {"near": episode.near[place], "alone": episode.alone[place] or None}
 
     @staticmethod
     def _text(vocabulary: Sequence[str], decision: Decision) -> str:

@@ -95,6 +95,7 @@ class Processes:
             rendering=config.rendering,
             acting=acting,
             shared_memory=memory,
+            episodes_every=config.monitoring.episodes_every,
         )
         self.fleet = Fleet(
             setting, acting.actors, acting.cpus, acting.request_deadline_s, supervisor

@@ -266,10 +266,10 @@ def _common_width(episodes: Sequence[Episode]) -> int:
 
 
 def _episode_arguments(episode: Episode) -> list[Argument]:
-    slim = replace(
-        episode,
-        decisions=tuple(replace(decision, prompt_tokens=()) for decision in episode.decisions),
-    )
+    slim = episode
+    if not episode.near:  # else somebody wants to read it
+        bare = tuple(replace(decision, prompt_tokens=()) for decision in episode.decisions)
+        slim = replace(episode, decisions=bare)
     arguments: list[Argument] = [
         episode.episode,
         episode.book_version,

@@ -29,9 +29,10 @@ from shared_memory.records import (
     Trace,
 )
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """2: `PlanOutcomeRecord.cached`, absent before. 3: `Episode.fault`, absent before. 4: the prompt
-tokens of a `BankEntry` are packed bytes, a list before."""
+tokens of a `BankEntry` are packed bytes, a list before. 5: `Episode.near` and `alone`, absent
+before."""
 MAX_BYTES = 8 * 1024 * 1024
 """The largest record, in bytes."""
 MAX_TEXT = 2 * 1024 * 1024
@@ -290,7 +291,9 @@ _EPISODE = _Schema(
     _whole("hits_success", 0, MAX_VERSION),
     _whole("hits_failure", 0, MAX_VERSION),
     _text("fault", MAX_TEXT),
-    since={"fault": 3},
+    _texts("near", MAX_DECISIONS, MAX_NAME),
+    _texts("alone", MAX_DECISIONS, MAX_NAME),
+    since={"fault": 3, "near": 5, "alone": 5},
 )
 _PLAN_REQUEST = _Schema(
     3,

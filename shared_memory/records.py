@@ -51,6 +51,8 @@ class Episode:
     hits_success: int  # decisions for which something in M+ passed υ
     hits_failure: int
     fault: str = ""  # what the simulator did wrong, where that ended the episode
+    near: tuple[str, ...] = ()  # of one to be looked at: which banks had something near a decision
+    alone: tuple[str, ...] = ()  # and what its answer would have been without them, where known
 
     @property
     def procedures(self) -> int:
