@@ -30,6 +30,7 @@ from shared_memory.codec import encode, entry_digest, pack_codes
 from shared_memory.connection import Argument, call, push_back
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
+from shared_memory.plain_values import text
 from shared_memory.records import BankEntry, Episode, PlanRequest, Sign
 
 LOG_BATCHES = 1000
@@ -174,9 +175,8 @@ class Bank:
 
     def domains(self) -> tuple[str, ...]:
         """Names of the domains that have a bank, sorted."""
-        return tuple(
-            sorted(name.decode() for name in call(self._client, "SMEMBERS", self._keys.domains))
-        )
+        names = call(self._client, "SMEMBERS", self._keys.domains)
+        return tuple(sorted(text(name, "the name of a domain") for name in names))
 
     def _register(self, domain: str) -> None:
         if domain not in self._known_domains:

@@ -13,6 +13,7 @@ from shared_memory.codec import decode, pack_codes
 from shared_memory.connection import call, call_all, members
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
+from shared_memory.plain_values import text, whole
 from shared_memory.records import SIGNS, BankEntry, Sign
 
 
@@ -182,7 +183,11 @@ def totals(reply: dict[bytes, bytes]) -> Counter[str]:
     """The ledger of a domain by name; what is not there is 0."""
     words = (b"epoch", b"retirement")
     return Counter(
-        {name.decode(): int(value) for name, value in reply.items() if name not in words}
+        {
+            text(name, "the name of a counter"): whole(value, "a bank's counter")
+            for name, value in reply.items()
+            if name not in words
+        }
     )
 
 

@@ -15,6 +15,7 @@ from shared_memory.codec import unpack
 from shared_memory.connection import AtomicScript, call, call_all
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
+from shared_memory.plain_values import text
 
 _MOST_NUMBERS = 64
 
@@ -57,9 +58,8 @@ class Heartbeats:
         """Everyone's last heartbeat, by name."""
         beats, seconds_and_micros = call_all(self._client, [("HGETALL", self._key), ("TIME",)])
         now = int(seconds_and_micros[0]) + int(seconds_and_micros[1]) / 1e6
-        return {
-            who.decode(): _heartbeat(who.decode(), payload, now) for who, payload in beats.items()
-        }
+        names = {text(who, "the name of a heartbeat"): payload for who, payload in beats.items()}
+        return {who: _heartbeat(who, payload, now) for who, payload in names.items()}
 
     def forget(self, who: str) -> None:
         """Drop someone who has ended."""

@@ -19,12 +19,14 @@ from shared_memory.codec import decode
 from shared_memory.connection import call_all
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
+from shared_memory.plain_values import whole
 from shared_memory.records import Episode, PlanOutcomeRecord
 
 Cursor: TypeAlias = Mapping[str, int]
 """Domain → number of the last event that was read; missing domains start at the beginning."""
 
 _POLL_S = 0.05
+_COUNTER = "the number of the outcome log's last event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class OutcomeLog:
         numbers = call_all(
             self._client, [("HGET", keys.counters, "outcomes") for keys in self._keys.values()]
         )
-        return {domain: int(number or 0) for domain, number in zip(self._keys, numbers)}
+        return {name: whole(number, _COUNTER) for name, number in zip(self._keys, numbers)}
 
     def trim(self, cursor: Cursor) -> None:
         """Forget events up to and including the cursor, e.g. once a checkpoint holds it."""
@@ -107,9 +109,10 @@ class OutcomeLog:
         )
         events: list[OutcomeEvent] = []
         for domain, total, entries in zip(self._keys, replies[::2], replies[1::2]):
-            if int(total or 0) < after[domain]:
+            last = whole(total, _COUNTER)
+            if last < after[domain]:
                 raise SharedMemoryError(
-                    f"the outcome log of {domain!r} ends at event {int(total or 0)}, before the "
+                    f"the outcome log of {domain!r} ends at event {last}, before the "
                     f"cursor {after[domain]}: the server lost data or holds another run"
                 )
             for entry, fields in entries:
@@ -118,8 +121,8 @@ class OutcomeLog:
                     raise _missing(domain, after[domain] + 1, number)
                 events.append(_event(domain, number, fields))
                 after[domain] = number
-            if not entries and int(total or 0) > after[domain]:
-                raise _missing(domain, after[domain] + 1, int(total) + 1)
+            if not entries and last > after[domain]:
+                raise _missing(domain, after[domain] + 1, last + 1)
         return events, after
 
 

@@ -19,6 +19,7 @@ from shared_memory.codec import unpack
 from shared_memory.connection import Argument, AtomicScript, call, call_all, push_back
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
+from shared_memory.plain_values import whole
 
 KEPT_VERSIONS = 3
 _PART_BYTES = 16 * 1024 * 1024
@@ -110,7 +111,7 @@ class PublishedWeights:
     def latest_version(self) -> int | None:
         """The latest version, or none where nothing has been published."""
         latest = call(self._client, "HGET", self._keys.weights, "latest")
-        return None if latest is None else int(latest)
+        return None if latest is None else whole(latest, "the latest version")
 
     def describe(self, version: int | None = None) -> PublishedVersion:
         """A version's (by default the latest's) size, digest and metadata."""
@@ -177,7 +178,7 @@ class PublishedWeights:
 
     def _drop_old_versions(self) -> None:
         names = call(self._client, "HKEYS", self._keys.weights)
-        versions = sorted(int(name) for name in names if name != b"latest")
+        versions = sorted(whole(name, "a version") for name in names if name != b"latest")
         for version in versions[:-KEPT_VERSIONS]:
             manifest = call(self._client, "HGET", self._keys.weights, str(version))
             if manifest is None:
