@@ -19,6 +19,7 @@ from shared_memory.codec import MAX_CODES
 from shared_memory.connection import call_all
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys
+from shared_memory.plain_values import whole
 from shared_memory.records import SIGNS, Sign
 from shared_memory.replica_bank import ReplicaBank
 from shared_memory.replica_load import load, standing
@@ -73,7 +74,10 @@ def follow(
         replies = call_all(client, [command for feed in pending for command in _questions(feed)])
         again: list[DomainFeed] = []
         for feed, counters, batches in zip(pending, replies[::2], replies[1::2]):
-            last, epoch = int(counters[0] or 0), counters[1] or b""
+            last, epoch = (
+                whole(counters[0], "the number of the log's last batch"),
+                counters[1] or b"",
+            )
             same = epoch == feed.epoch and last >= feed.position
             if same and _contiguous(feed, batches, last):
                 if batches:
