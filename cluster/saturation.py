@@ -126,6 +126,8 @@ class _Families:
         slopes = np.array([1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 25.0, 80.0])
         c, h = (grid.ravel() for grid in np.meshgrid(centres, slopes))
         odds = REACHED / (1 - REACHED)
+        logarithm = np.log(np.maximum(self._t, _TINY))
+        exponent = h[:, None] * (np.log(c)[:, None] - logarithm)  # (c / t) ** h, without overflow
         found = (
             self._shapes(
                 "exponential",
@@ -137,8 +139,7 @@ class _Families:
                 "broken stick", 4, np.minimum(self._t / bends[:, None], 1.0), REACHED * bends
             ),
             self._shapes(
-                "Hill", 5, 1 / (1 + (c[:, None] / np.maximum(self._t, _TINY)) ** h[:, None]),
-                c * odds ** (1 / h),
+                "Hill", 5, 1 / (1 + np.exp(np.minimum(exponent, 700.0))), c * odds ** (1 / h)
             ),
         )  # fmt: skip
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from cluster.grid_cells import difference
 from cluster.machine import hardware, library_versions
 from cluster.stream_process import STATE_FILE
 from cluster.stream_rows import Look, PhaseSpan, StreamResult, StreamSetting
@@ -113,7 +115,7 @@ def learn_stream(
         folder=str(folder),
     )
     settings = stream_settings(config, measuring, stream_seed)
-    file = _setting_file(setting, digest_of(settings))
+    file = _setting_file(setting, settings)
     looks: list[Look] = []
 
     def on_line(line: bytes) -> None:
@@ -137,18 +139,21 @@ def learn_stream(
     )
 
 
-def _setting_file(setting: StreamSetting, digest: str) -> Path:
-    """The setting as a file for the process; a state of another setting is refused."""
+def _setting_file(setting: StreamSetting, settings: dict[str, Any]) -> Path:
+    """The setting as a file for the process; a state of other settings is refused."""
     folder = Path(setting.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / "digest"
-    if (folder / STATE_FILE).is_file() and mark.read_text(encoding="utf-8") != digest:
-        raise ConfigurationError(
-            f"{folder} holds a model that another configuration began: remove it to begin anew, "
-            "or choose another folder with --out"
-        )
-    mark.write_text(digest, encoding="utf-8")
-    file = folder / "setting.json"
+    known = folder / "settings.json"
+    if (folder / STATE_FILE).is_file():
+        before = json.loads(known.read_text(encoding="utf-8"))
+        if digest_of(before) != digest_of(settings):
+            raise ConfigurationError(
+                f"{folder} holds a model that another configuration began "
+                f"({difference(before, settings)}): remove it to begin anew, or choose another "
+                "folder with --out"
+            )
+    known.write_text(json.dumps(settings), encoding="utf-8")
+    file = folder / "process.json"
     file.write_text(setting.model_dump_json(), encoding="utf-8")
     return file
 

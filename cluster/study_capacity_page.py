@@ -60,7 +60,7 @@ def draw_figures(results: Sequence[StreamResult], folder: Path) -> None:
             if (mean := _mean_curve(of, by_name[curve]))[0]
         ]
         chart = Chart(
-            title, _how_made(results), "tasks learned", label, tuple(drawn), share, phases
+            title, _how_made(results), "tasks learned", label, tuple(drawn), share, phases=phases
         )
         (folder / f"capacity-{name}.svg").write_text(draw_light(chart, name), encoding="utf-8")
 

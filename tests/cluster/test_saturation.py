@@ -14,7 +14,7 @@ Numbers = npt.NDArray[np.float64]
 Shape = Callable[[Numbers], Numbers]
 
 TASKS = np.linspace(50, 1200, 24)
-SEEDS = 40
+SEEDS = 30
 
 
 def fits(shape: Shape, noise: float, tasks: Numbers = TASKS) -> list[Saturation]:

@@ -39,8 +39,13 @@ def test_two_models_from_plans_to_page(tmp_path: Path) -> None:
     assert "currentColor" not in drawn
     again = study_capacity.run_study(given)
     assert again.result == found.result
-    with pytest.raises(ConfigurationError, match=r"distillation\.replay"):
-        study_capacity.run_study(order(tmp_path, "distillation.replay=0.1"))
+    other = order(tmp_path, "distillation.replay=0.1")
+    with pytest.raises(ConfigurationError, match=r"K-8-seed-0\.json .*distillation\.replay"):
+        study_capacity.run_study(other)
+    for file in tmp_path.glob("K-*.json"):
+        file.unlink()
+    with pytest.raises(ConfigurationError, match=r"began \(distillation\.replay: 0\.5, now 0\.1"):
+        study_capacity.run_study(other)
 
 
 @pytest.mark.parametrize(
