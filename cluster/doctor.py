@@ -50,8 +50,9 @@ class Check:
         }
 
 
-def check_everything() -> list[Check]:
-    """Run every check; none of them raises, and the embedded server of the check is stopped."""
+def check_everything(server: str | None = None) -> list[Check]:
+    """Run every check, `server` (a URL) included; none of them raises, and the embedded server of
+    the check is stopped."""
     checks: list[tuple[str, Callable[[], Check]]] = [
         ("python", check_python),
         ("packages", lambda: check_packages(lock_file())),
@@ -59,6 +60,7 @@ def check_everything() -> list[Check]:
         ("memory", lambda: check_memory(available_memory_mb())),
         ("/dev/shm", lambda: check_shared_memory(Path("/dev/shm"))),
         ("embedded server", check_embedded_server),
+        ("server", lambda: check_given_server(server, os.environ)),
         ("ray", check_ray),
         ("simulators", check_simulators),
         ("torch", check_torch),
@@ -177,6 +179,19 @@ def check_embedded_server() -> Check:
         finally:
             client.close()
     return Check("embedded server", "ok", f"starts and answers (Valkey {version})")
+
+
+def check_given_server(url: str | None, environment: Mapping[str, str]) -> Check:
+    """A server of one's own, where one is given: by its URL, or in the environment."""
+    memory = SharedMemoryConfig()
+    if url is None:
+        memory = load_settings("quickstart", environment=environment).config.shared_memory
+        url = memory.url
+    if url is None:
+        return Check("server", "ok", "none given: runs start their own (or --server URL)")
+    from cluster.server_check import check_server
+
+    return check_server(memory, url)
 
 
 def check_ray() -> Check:

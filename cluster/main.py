@@ -346,11 +346,16 @@ def study(
 
 
 @app.command()
-def doctor(as_json: Json = False) -> int:
+def doctor(
+    server: Annotated[
+        str | None, typer.Option(help="URL of a server that is to keep runs' shared memory.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
     """Check that everything which a run needs is there; exit code 1 if something is broken."""
     from cluster.doctor import check_everything, verdict_table
 
-    checks = check_everything()
+    checks = check_everything(server)
     broken = [check for check in checks if check.state == "broken"]
     if as_json:
         _print_json({"ok": not broken, "checks": [check.as_dict() for check in checks]})

@@ -21,6 +21,8 @@ from shared_memory.server_address import ROLES, Login, Role
 
 OLDEST_WITH_ROLES = (7, 0)
 _PASSWORD_BYTES = 24
+_STARTED = "-" + 8 * "[0-9a-f]"
+"""What a run's name in shared memory has after the run's name: no two starts share banks."""
 
 _COMMON = (
     *("-@all", "+@read", "-@dangerous", "-@scripting", "+info", "+ping", "+select", "+time"),
@@ -82,20 +84,24 @@ def new_login(role: Role) -> Login:
 
 
 def user_rules(role: Role, login: Login, run: str | None = None) -> UserRules:
-    """The rules for a role's user, for one run (its name in shared memory) or for all.
+    """The rules for a role's user: for all runs, or for one, by its name or by its name in shared
+    memory, which is the same with eight digits after it.
 
     Raises SharedMemoryError where the login has no name or password.
     """
     if not login.user or not login.password:
         raise SharedMemoryError(f"the user of the {role} needs a name and a password")
     digest = hashlib.sha256(login.password.encode()).hexdigest()
-    whole, domain = _tags(run)
-    rules = [*("reset", "on", f"#{digest}"), *_read(run)]
-    rules += [f"~{PREFIX}:{{{domain}}}:{name}" for name in _DOMAIN_KEYS[role]]
-    rules += [f"~{PREFIX}:{{{whole}}}:{name}" for name in _RUN_KEYS[role]]
+    rules = ["reset", "on", f"#{digest}"]
+    weights: list[str] = []
+    for whole, domain in _tags(run):
+        rules += [f"%R~{PREFIX}:{{{tag}}}:*" for tag in dict.fromkeys((whole, domain))]
+        rules += [f"~{PREFIX}:{{{domain}}}:{name}" for name in _DOMAIN_KEYS[role]]
+        rules += [f"~{PREFIX}:{{{whole}}}:{name}" for name in _RUN_KEYS[role]]
+        weights.append(f"~{PREFIX}:{{{whole}}}:weights:*")
     rules += [*_COMMON, *_COMMANDS[role]]
     if role == "learner":
-        rules.append(f"({' '.join(_ON_WEIGHTS)} ~{PREFIX}:{{{whole}}}:weights:*)")
+        rules.append(f"({' '.join((*_ON_WEIGHTS, *weights))})")
     return UserRules(role, login.user, tuple(rules))
 
 
@@ -105,19 +111,12 @@ def logins_text(logins: Mapping[Role, Login]) -> str:
     return "\n".join(("# role user password", *lines, ""))
 
 
-def _tags(run: str | None) -> tuple[str, str]:
+def _tags(run: str | None) -> tuple[tuple[str, str], ...]:
     """Patterns of the hash tags of a run's own keys, and of its domains' keys."""
     if run is None:
-        return "*", "*"
+        return (("*", "*"),)
     name = _literal(RunKeys(run).domains.removeprefix(f"{PREFIX}:{{").partition("}")[0])
-    return name, f"{name}/*"
-
-
-def _read(run: str | None) -> list[str]:
-    """Patterns of all keys of a run, to be read."""
-    whole, domain = _tags(run)
-    tags = [f"{whole}}}:*", f"{domain}}}:*"] if run is not None else ["*"]
-    return [f"%R~{PREFIX}:{{{tag}" for tag in tags]
+    return tuple((each, f"{each}/*") for each in (name, name + _STARTED))
 
 
 def _literal(name: str) -> str:

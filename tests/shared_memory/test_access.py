@@ -216,12 +216,13 @@ def test_a_run_is_closed_to_the_users_of_another(clients: Clients, url: str) -> 
     login = new_login("actor")
     call(admin, *user_rules("actor", login, "run").command)
     actor = connect(SharedMemoryConfig(), url.replace("://", f"://{login.user}:{login.password}@"))
-    for other in ("run-1", "ru", "runs", RUN):
+    for other in ("run-1", "ru", "runs", "run-0123abcx", "run-0123abcd9", RUN):
         keys = RunKeys(other).domain("blocks")
         for command in (("HGET", keys.counters, "log"), ("HSET", keys.counters, "log", 1)):
             with pytest.raises(SharedMemoryError, match="does not permit"):
                 call(actor, *command)
-    assert call(actor, "HGET", RunKeys("run").domain("blocks").counters, "log") is None
+    for mine in ("run", "run-0123abcd"):
+        assert call(actor, "HSET", RunKeys(mine).domain("blocks").counters, "log", 1) == 1
     for client in (actor, admin):
         client.close()
 
