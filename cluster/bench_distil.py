@@ -16,9 +16,10 @@ times of a step on the same batch.
   the end is seen by no token, so that attention takes its fast path. It gets no packing.
 
 `ratio_atoms` is the same for `positions: atoms`, where the distiller reads the same texts at fewer
-positions; the rival still reads words. One torch thread, float32. Steps are timed in turn on the
-same batch, in CPU seconds of the process, which other work on the machine changes little; a ratio
-is the median over batches and runs.
+positions; the rival still reads words. `bfloat16` is how much faster the distiller's own step is
+under autocast to bfloat16, by the model's width; all else is float32. One torch thread. Steps are
+timed in turn on the same batch, in CPU seconds of the process, which other work on the machine
+changes little; a ratio is the median over batches and runs.
 """
 
 from __future__ import annotations
@@ -52,8 +53,11 @@ from tasks.stream import TaskStream
 RUNS = 5
 BATCHES = 4
 BATCH = 32
+CONFIG = DistillationConfig(optimiser="muon", batch_traces=BATCH)
 Positions = Literal["words", "atoms"]
 POSITIONS: tuple[Positions, Positions] = ("words", "atoms")
+WIDTHS = (64, 128, 256)
+"""Model widths at which bfloat16 is tried."""
 IGNORED = -100
 """The label of tokens that the loss leaves out."""
 
@@ -112,6 +116,7 @@ def bench_distil() -> dict[str, Any]:
         "distil_tokens_per_s": words["mine"],
         "distil_atoms_tokens_per_s": atoms["mine"],
         "plain_tokens_per_s": words["plain"],
+        "bfloat16": {width: bfloat16_gain(width, rendering, batches) for width in WIDTHS},
         "ratios": words["ratios"],
         "ratios_atoms": atoms["ratios"],
         "runs": RUNS,
@@ -144,16 +149,9 @@ def measure(
     positions: Positions, rendering: Rendering, batches: Sequence[Sequence[Trace]]
 ) -> dict[str, Any]:
     """Both sides' tokens/s, and the ratio of each pair of steps."""
-    torch.manual_seed(0)
-    config = DistillationConfig(optimiser="muon", batch_traces=BATCH)
-    model = ProcedureLM(
-        ModelConfig(positions=positions),
-        rendering.vocabulary,
-        rendering.interchangeable,
-        rendering.names,
-    )
+    model = make_model(ModelConfig(positions=positions), rendering)
     bare = plain_model(model)
-    mine, plain = Distiller(model, config, 0), PlainTraining(bare, config)
+    mine, plain = Distiller(model, CONFIG, 0), PlainTraining(bare, CONFIG)
     padded = [pad(batch, model.tokenizer) for batch in batches]
     mine.step(batches[0])  # warm-up, and the k-means start
     plain.step(padded[0])
@@ -179,6 +177,36 @@ def measure(
         "parameters": model.parameter_count,
         "plain_parameters": sum(weight.numel() for weight in bare.parameters()),
     }
+
+
+def bfloat16_gain(
+    width: int, rendering: Rendering, batches: Sequence[Sequence[Trace]]
+) -> dict[str, float | list[float]]:
+    """Times of the distiller's step in float32 over those under autocast to bfloat16."""
+    config = ModelConfig(positions="atoms", width=width, feed_forward=3 * width)
+    full, half = (Distiller(make_model(config, rendering), CONFIG, 0) for _ in range(2))
+
+    def autocast(traces: Sequence[Trace]) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half.step(traces)
+
+    full.step(batches[0])
+    autocast(batches[0])
+    ratios = [
+        timed(partial(full.step, traces)) / timed(partial(autocast, traces))
+        for _ in range(RUNS)
+        for traces in batches
+    ]
+    return {
+        "ratio": statistics.median(ratios),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+    }
+
+
+def make_model(config: ModelConfig, rendering: Rendering) -> ProcedureLM:
+    """One with random weights, always the same."""
+    torch.manual_seed(0)
+    return ProcedureLM(config, rendering.vocabulary, rendering.interchangeable, rendering.names)
 
 
 def timed(step: Callable[[], object]) -> float:

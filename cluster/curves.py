@@ -26,7 +26,8 @@ MOST_POINTS = 400
 class Curve:
     """Points of one line. x is tasks done (or phases, for probes).
 
-    A dashed line goes with the solid one before it and has its colour.
+    A dashed line goes with the solid one before it and has its colour. Lines of one family share a
+    colour and stand in the legend by its name.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Curve:
     dashed: bool = False
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    family: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Chart:
     curves: tuple[Curve, ...]
     share: bool = False  # the y axis goes from 0 to 1
     phases: tuple[tuple[float, str], ...] = ()  # where each phase starts, and its name
+    logarithmic: bool = False  # the y axis, of figures above 0
 
 
 @dataclass(slots=True)

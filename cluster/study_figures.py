@@ -103,13 +103,15 @@ def how_made(results: Sequence[CellResult]) -> str:
     count = next(iter(first.csr(first.arms[0]).values())).count
     minutes = sum(result.seconds_distilling + result.seconds_trying for result in results) / 60
     processes = first.settings["processes"]
+    versions = ", ".join(f"{name} {version}" for name, version in first.versions.items())
+    where = f" On {first.hardware}; {versions}." if first.hardware else ""
     return (
         f"{len(first.domains)} domains, {first.settings['traces']} planned tasks and {count} "
         f"held-out tasks each; {first.curve[-1].step:,} steps, {processes} "
         f"process{'es' * (processes > 1)} a model, seed{'s' * (len(seeds) > 1)} "
         f"{', '.join(map(str, seeds))}; {minutes:.1f} min of "
         "distilling and trying in all. Means over domains and seeds; 95 % intervals of the tasks, "
-        "or over seeds where those are wider."
+        f"or over seeds where those are wider.{where}"
     )
 
 
@@ -126,7 +128,7 @@ def draw_light(chart: Chart, salt: str) -> str:
 
 
 def draw_losses(results: Sequence[CellResult], path: Path) -> None:
-    """The loss of each model over its steps, as an SVG file."""
+    """The loss of each model over its steps, as an SVG file; seeds of a kind have one colour."""
     chart = Chart(
         title="loss",
         explanation="Cross-entropy a token, nats, means between signs of life.",
@@ -137,8 +139,10 @@ def draw_losses(results: Sequence[CellResult], path: Path) -> None:
                 f"{result.kind}, seed {result.seed}",
                 tuple(float(progress.step) for progress in result.curve),
                 tuple(progress.loss for progress in result.curve),
+                family=result.kind,
             )
             for result in results
         ),
+        logarithmic=True,
     )
     path.write_text(draw_light(chart, path.stem), encoding="utf-8")
