@@ -30,7 +30,7 @@ _COMMON = (
 )
 """Reading. Commands of connections (AUTH, HELLO) need no rights before one is known."""
 _SCRIPTS = ("+eval", "+evalsha")
-_BANK = ("+hset", "+hdel", "+hincrby", "+zadd", "+zrem", "+xadd", "+setrange")
+_BANK = ("+hset", "+hdel", "+hincrby", "+zadd", "+zrem", "+xadd", "+setrange", "+rpush", "+lpop")
 _COMMANDS: Mapping[Role, Sequence[str]] = {
     "actor": (*_SCRIPTS, *_BANK, "+setbit", "+sadd"),
     "learner": (

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -26,15 +26,18 @@ from shared_memory.bank_statistics import (
     read_statistics,
 )
 from shared_memory.bank_verification import BankVerification, verify
-from shared_memory.codec import encode, entry_digest, pack_codes
+from shared_memory.codec import encode
 from shared_memory.connection import Argument, call, push_back
+from shared_memory.episode_encoding import EpisodeEncoder
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
 from shared_memory.plain_values import text
-from shared_memory.records import BankEntry, Episode, PlanRequest, Sign
+from shared_memory.records import Episode, PlanRequest, Sign
 
 LOG_BATCHES = 1000
 """Batches that the log keeps; a replica further behind reloads."""
+LOG_BYTES = 16 * 2**20
+"""Fewer batches are kept where so many take more bytes, by the mean of the last ones."""
 _EPISODES_A_STEP = 64
 _PROCEDURES_A_STEP = 4096
 _RETIRED_A_STEP = 1000
@@ -116,6 +119,7 @@ class Bank:
         self._config = config
         self._deadline_s = deadline_s
         self._known_domains: set[str] = set()
+        self._encoder = EpisodeEncoder()
 
     def push(self, episodes: Sequence[Episode], requests: Sequence[PlanRequest] = ()) -> PushResult:
         """Write finished episodes and the plan requests that they cause.
@@ -149,13 +153,17 @@ class Bank:
             keys = self._keys.domain(domain)
             for number in (1, 2):  # M+, M-
                 while time.monotonic() < deadline:
-                    step = int(
-                        RETIRE.run(
-                            self._client,
-                            (keys.counters, keys.log, *keys.bank()),
-                            (number, min_version, _RETIRED_A_STEP, LOG_BATCHES),
-                        )
+                    reply = RETIRE.run(
+                        self._client,
+                        step_keys(keys),
+                        (
+                            *step_arguments(0, self._config),
+                            *(number, min_version, _RETIRED_A_STEP),
+                        ),
                     )
+                    if isinstance(reply, list):
+                        refuse_unfit(reply, keys, 0, self._config)
+                    step = int(reply)
                     retired += step
                     if step < _RETIRED_A_STEP:
                         break
@@ -170,7 +178,7 @@ class Bank:
         return verify(self._client, self._keys.run, self.domains())
 
     def entries(self, domain: str, sign: Sign) -> Iterator[tuple[bytes, HeldEntry]]:
-        """(digest, entry) of everything in one bank, in no order."""
+        """(key, entry) of everything in one bank, in no order."""
         return held_entries(self._client, self._keys.run, domain, sign)
 
     def domains(self) -> tuple[str, ...]:
@@ -188,41 +196,35 @@ class Bank:
     def _push_step(
         self, keys: DomainKeys, episodes: Sequence[Episode], requests: Sequence[PlanRequest]
     ) -> PushResult:
-        width = _common_width(episodes)
-        arguments = [*budget_arguments(width, self._config), len(episodes)]
-        for episode in episodes:
-            arguments.extend(_episode_arguments(episode))
+        encoded = self._encoder.encode(episodes)
+        arguments = [*step_arguments(encoded.width, self._config)]
+        arguments += encoded.origins
+        arguments += encoded.episodes
         arguments.append(len(requests))
         for request in requests:
             arguments.extend((request.task_index, encode(request)))
-        reply = push_back(
-            lambda: PUSH.run(
-                self._client,
-                (
-                    keys.counters,
-                    keys.episodes,
-                    keys.requested,
-                    keys.log,
-                    keys.outcomes,
-                    keys.plans,
-                    *keys.bank(),
-                ),
-                arguments,
-            ),
-            self._deadline_s,
+        where = (
+            *step_keys(keys),
+            *(keys.episodes, keys.requested, keys.outcomes, keys.plans),
         )
-        refuse_unfit(reply, keys, width, self._config)
+        reply = push_back(lambda: PUSH.run(self._client, where, arguments), self._deadline_s)
+        refuse_unfit(reply, keys, encoded.width, self._config)
         counts = [int(number) for number in reply]
         return PushResult(
             counts[0], counts[1], counts[2], SignTotals(*counts[3:7]), SignTotals(*counts[7:11])
         )
 
 
-def budget_arguments(width: int, config: BankConfig) -> list[Argument]:
-    """What the scripts that write entries are told first."""
+def step_keys(keys: DomainKeys) -> tuple[str, ...]:
+    """The keys that every step on a bank is told of."""
+    return (keys.counters, keys.log, *keys.bank())
+
+
+def step_arguments(width: int, config: BankConfig) -> list[Argument]:
+    """What every step on a bank is told first."""
     return [
-        *(width, config.max_entries, config.max_bytes, config.retirement),
-        *(LOG_BATCHES, uuid.uuid4().hex),
+        *(width, config.max_entries, config.max_bytes, config.retirement, config.solid_after),
+        *(LOG_BATCHES, LOG_BYTES, uuid.uuid4().hex),
     ]
 
 
@@ -233,6 +235,17 @@ def refuse_unfit(reply: list[Any], keys: DomainKeys, width: int, config: BankCon
             f"the bank of {keys.name!r} in run {keys.run!r} holds procedures of "
             f"{int(reply[1]) // 2} codes, but these have {width // 2}: the model's memory or book "
             "width changed; start a new run"
+        )
+    if reply[0] == b"layout":
+        raise SharedMemoryError(
+            f"the bank of {keys.name!r} in run {keys.run!r} was begun by an earlier program, which "
+            "kept it otherwise: export it with that program, start a new run, and import the file"
+        )
+    if reply[0] == b"solid_after":
+        raise SharedMemoryError(
+            f"the bank of {keys.name!r} in run {keys.run!r} was begun with "
+            f"shared_memory.bank.solid_after = {reply[1].decode()}, not {config.solid_after}: keep "
+            "that, or start a new run and import the bank's file"
         )
     if reply[0] == b"retirement":
         raise SharedMemoryError(
@@ -254,48 +267,3 @@ def _steps(episodes: Sequence[Episode]) -> Iterator[list[Episode]]:
         step.append(episode)
         procedures += more
     yield step
-
-
-def _common_width(episodes: Sequence[Episode]) -> int:
-    widths = {len(decision.codes) for episode in episodes for decision in episode.decisions} - {0}
-    if len(widths) > 1:
-        raise SharedMemoryError(
-            f"procedures of one batch must have the same number of codes, not {sorted(widths)}"
-        )
-    return 2 * widths.pop() if widths else 0
-
-
-def _episode_arguments(episode: Episode) -> list[Argument]:
-    slim = episode
-    if not episode.near:  # else somebody wants to read it
-        bare = tuple(replace(decision, prompt_tokens=()) for decision in episode.decisions)
-        slim = replace(episode, decisions=bare)
-    arguments: list[Argument] = [
-        episode.episode,
-        episode.book_version,
-        1 if episode.success else 2,
-        encode(slim),
-        episode.procedures,
-    ]
-    for decision in episode.decisions:
-        if not len(decision.codes):
-            continue
-        codes = pack_codes(decision.codes)
-        entry = BankEntry(
-            codes=decision.codes,
-            action=decision.action,
-            success=episode.success,
-            domain=episode.domain,
-            phase=episode.phase,
-            task_index=episode.task_index,
-            task_digest=episode.task_digest,
-            episode=episode.episode,
-            decision=decision.number,
-            book_version=episode.book_version,
-            accepted=decision.accepted,
-            prompt_tokens=decision.prompt_tokens,
-        )
-        action = decision.action.encode()
-        arguments.extend((entry_digest(codes, decision.action), codes, encode(entry)))
-        arguments.extend((0 if decision.accepted else 1, action))
-    return arguments

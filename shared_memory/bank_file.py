@@ -1,7 +1,8 @@
 """A bank in one file: everything that a run's banks hold, to be kept, moved and restored.
 
 The file is a magic line, a header, one msgpack array an entry, and the BLAKE2b checksum of all
-that; entries are in order of domain, bank and digest, so that the same banks give the same file.
+that; entries are in order of domain, bank, origin and prompt, so that the same banks give the same
+file and entries of one episode stand together.
 Nothing of a file is taken in before its checksum has been compared. Taking one in is done in
 numbered batches, each in one step of the server, so that an import that broke off can be repeated
 and counts nothing twice. Entries that the bank has already have their counts added.
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,14 +24,25 @@ import msgpack
 import redis
 
 from configs.schema import BankConfig
-from shared_memory.bank import budget_arguments, refuse_unfit
+from shared_memory.bank import refuse_unfit, step_arguments, step_keys
+from shared_memory.bank_entry import read_entries, read_entry_value
 from shared_memory.bank_scripts import RESTORE
-from shared_memory.bank_statistics import read_counts, stored_entry, totals
-from shared_memory.codec import MAX_BYTES, MAX_CODES, MAX_NAME, MAX_VERSION, entry_digest
+from shared_memory.bank_statistics import bank_width
+from shared_memory.codec import (
+    MAX_BYTES,
+    MAX_CODES,
+    MAX_NAME,
+    MAX_VERSION,
+    decode,
+    encode,
+    entry_key,
+    pack_codes,
+)
 from shared_memory.connection import call, members, push_back
+from shared_memory.episode_encoding import DETAIL, Prompts, encode_origins
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
-from shared_memory.records import SIGNS, Sign
+from shared_memory.records import SIGNS, BankEntry, EntryOrigin, Sign
 from shared_memory.weights import PublishedWeights
 
 FORMAT = 1
@@ -37,6 +51,7 @@ _CHECKSUM_BYTES = 32
 _READ_BYTES = 1024 * 1024
 _ROWS_A_STEP = 500
 _MOST_TIMES = 2**32 - 1
+BOOK_VERSION = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,16 +191,45 @@ def _restore(
     batch: list[FiledEntry],
 ) -> Any:
     call(client, "SADD", RunKeys(keys.run).domains, keys.name)
+    sign = SIGNS.index(batch[0].sign) + 1
     arguments = [
-        *budget_arguments(batch[0].width, config),
-        *(SIGNS.index(batch[0].sign) + 1, f"import:{filed.checksum}", number, len(batch)),
+        *step_arguments(batch[0].width, config),
+        *(sign, f"import:{filed.checksum}", number),
     ]
-    for each in batch:
+    entries = [stored_entry(each.record, each.width) for each in batch]
+    origins: dict[bytes, bytes] = {}
+    places: list[tuple[bytes, int]] = []
+    for _, group in groupby(entries, _origin_of):
+        prompts, mine = Prompts(), list(group)
+        placed = [prompts.place(entry.prompt_tokens) for entry in mine]
+        found = encode_origins(_origin_of(mine[0]), prompts)
+        origins.update(found)
+        places.extend((found[which][0], start) for which, start in placed)
+    arguments.append(len(origins))
+    for pair in origins.items():
+        arguments.extend(pair)
+    arguments.append(len(batch))
+    for each, entry, (origin, start) in zip(batch, entries, places, strict=True):
         codes = each.record[: each.width]
-        action = stored_entry(each.record, each.width).action
-        arguments.extend((entry_digest(codes, action), codes, each.record, each.times))
-        arguments.extend((each.refused, each.version, action.encode()))
-    return RESTORE.run(client, (keys.counters, keys.log, *keys.bank()), arguments)
+        detail = (origin, entry.decision, entry.accepted, start, len(entry.prompt_tokens))
+        arguments.extend((entry_key(codes, entry.action), codes, each.times, each.refused))
+        arguments.extend(
+            (each.version, BOOK_VERSION.pack(entry.book_version) + DETAIL.pack(*detail))
+        )
+    return RESTORE.run(client, step_keys(keys), arguments)
+
+
+def _origin_of(entry: BankEntry) -> EntryOrigin:
+    """What an entry has in common with those of the same episode, without its prompt."""
+    return EntryOrigin(
+        success=entry.success,
+        domain=entry.domain,
+        phase=entry.phase,
+        task_index=entry.task_index,
+        task_digest=entry.task_digest,
+        episode=entry.episode,
+        tokens=(),
+    )
 
 
 def _batches(entries: Iterator[FiledEntry]) -> Iterator[list[FiledEntry]]:
@@ -205,21 +249,30 @@ def _batches(entries: Iterator[FiledEntry]) -> Iterator[list[FiledEntry]]:
 
 
 def _held_rows(client: redis.Redis, keys: DomainKeys, sign: Sign) -> Iterator[bytes]:
-    """A bank's entries as rows of the file, in order of their digests."""
-    held = keys.sign(sign)
-    width = totals(call(client, "HGETALL", keys.counters))["width"]
-    digests = sorted(digest for digest, _ in members(client, held.counts))
-    for start in range(0, len(digests), _ROWS_A_STEP):
-        some = digests[start : start + _ROWS_A_STEP]
-        counts = call(client, "HMGET", held.counts, *some)
-        records = call(client, "HMGET", held.records, *some)
-        for digest, count, record in zip(some, counts, records, strict=True):
-            if count is None or record is None:
-                continue  # retired meanwhile
-            found = read_counts(count, digest)
-            place: list[Any] = [keys.name, SIGNS.index(sign), found.times, found.refused]
-            row: bytes = msgpack.packb([*place, found.version, width, record])
+    """A bank's entries as rows of the file: those of one origin together, by their prompts."""
+    held, width = keys.sign(sign), bank_width(client, keys)
+    order: list[tuple[bytes, int, int, bytes]] = []
+    for key, value in members(client, held.entries):
+        found = read_entry_value(key, value)
+        order.append((found.origin, found.start, found.length, key))
+    order.sort()
+    for start in range(0, len(order), _ROWS_A_STEP):
+        names = [key for *_, key in order[start : start + _ROWS_A_STEP]]
+        values = call(client, "HMGET", held.entries, *names)
+        pairs = [pair for pair in zip(names, values, strict=True) if pair[1] is not None]
+        for read in read_entries(client, keys, sign, pairs, width):
+            place: list[Any] = [keys.name, SIGNS.index(sign), read.value.times, read.value.refused]
+            record = pack_codes(read.entry.codes) + encode(read.entry)
+            row: bytes = msgpack.packb([*place, read.value.version, width, record])
             yield row
+
+
+def stored_entry(record: bytes, width: int) -> BankEntry:
+    """The entry of a file's record: its codes in `width` bytes, then the record itself."""
+    entry = decode(BankEntry, record[width:])
+    if pack_codes(entry.codes) != record[:width]:
+        raise SharedMemoryError("the record does not start with its codes")
+    return entry
 
 
 class _Writer:

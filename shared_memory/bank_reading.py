@@ -10,11 +10,13 @@ from typing import Any
 
 import redis
 
-from shared_memory.bank_statistics import read_counts, stored_entry, totals, unpacked
-from shared_memory.codec import MAX_CODES
+from shared_memory.bank_entry import action_of, read_codes, read_entry_value
+from shared_memory.bank_statistics import bank_width
+from shared_memory.codec import DIGEST_BYTES, unpack_codes
 from shared_memory.connection import call, call_all, members
 from shared_memory.keys import RunKeys, SignKeys
 from shared_memory.records import SIGNS, Sign
+from shared_memory.segments import ROWS
 from shared_memory.server_clients import ServerClient
 
 
@@ -65,14 +67,19 @@ def bank_memory(client: redis.Redis, run: str, domains: tuple[str, ...]) -> tupl
     """Memory and ages of all banks of these domains."""
     found: list[BankMemory] = []
     for domain in domains:
+        counters = RunKeys(run).domain(domain).counters
         for sign in SIGNS:
             keys = RunKeys(run).domain(domain).sign(sign)
-            sizes = call_all(client, [("MEMORY", "USAGE", key) for key in keys.all()])
+            slots = int(call(client, "HGET", counters, f"{sign}:slots") or 0)
+            segments = [keys.segment(index) for index in range(-(-slots // ROWS))]
+            sizes = call_all(
+                client, [("MEMORY", "USAGE", key) for key in (*keys.whole(), *segments)]
+            )
             ages = [
                 call(client, command, keys.ages, 0, 0, "WITHSCORES")
                 for command in ("ZRANGE", "ZREVRANGE")
             ]
-            oldest, newest = (int(_score(age)) for age in ages)
+            oldest, newest = (int(_score(age) // 2**32) for age in ages)
             taken = sum(int(size or 0) for size in sizes)
             found.append(BankMemory(domain, sign, taken, oldest, newest))
     return tuple(found)
@@ -92,21 +99,22 @@ def most_used(
 ) -> tuple[UsedProcedure, ...]:
     """The `most` procedures of a bank that were submitted most often."""
     keys = RunKeys(run).domain(domain)
-    width = totals(call(client, "HGETALL", keys.counters))["width"]
-    mine = _tallies(client, keys.sign(sign), width)
-    others = _tallies(client, keys.sign(SIGNS[1 - SIGNS.index(sign)]), width)
-    best = sorted(mine, key=lambda codes: (-mine[codes].times, codes))[:most]
+    mine = _tallies(client, keys.sign(sign))
+    others = _tallies(client, keys.sign(SIGNS[1 - SIGNS.index(sign)]))
+    best = sorted(mine, key=lambda digest: (-mine[digest].times, digest))[:most]
+    codes = read_codes(client, keys.sign(sign), best, bank_width(client, keys))
     return tuple(
         UsedProcedure(
             domain=domain,
             sign=sign,
-            codes=tuple(int.from_bytes(codes[at : at + 2]) for at in range(0, len(codes), 2)),
-            times=mine[codes].times,
-            last_version=mine[codes].last_version,
-            actions=mine[codes].ordered(),
-            replaced=others[codes].ordered() if codes in others else (),
+            codes=tuple(unpack_codes(codes[digest]).tolist()),
+            times=mine[digest].times,
+            last_version=mine[digest].last_version,
+            actions=mine[digest].ordered(),
+            replaced=others[digest].ordered() if digest in others else (),
         )
-        for codes in best
+        for digest in best
+        if digest in codes  # not retired meanwhile
     )
 
 
@@ -120,28 +128,15 @@ class _Tally:
         return tuple(sorted(self.actions, key=lambda each: (-each.times, each.action)))
 
 
-def _tallies(client: redis.Redis, keys: SignKeys, width: int) -> dict[bytes, _Tally]:
-    """What was submitted with each procedure, by its codes."""
-    codes_of: dict[int, bytes] = {}
+def _tallies(client: redis.Redis, keys: SignKeys) -> dict[bytes, _Tally]:
+    """What was submitted with each procedure, by the digest of its codes."""
     tallies: dict[bytes, _Tally] = {}
-    for codes, value in members(client, keys.procedures):
-        number, _, version = unpacked(">QII", value, codes[: 2 * MAX_CODES])
-        codes_of[number] = codes
-        tallies[codes] = _Tally(last_version=version)
-    for digest, value in members(client, keys.counts):
-        counts = read_counts(value, digest)
-        action, held = counts.action, None
-        if counts.number is None:  # from before the bank kept actions: its record has them
-            record = call(client, "HGET", keys.records, digest)
-            if record is not None:
-                held, action = record[:width], stored_entry(record, width).action
-        else:
-            held = codes_of.get(counts.number)
-        tally = tallies.get(held) if held is not None else None
-        if tally is None or action is None:
-            continue  # written or retired meanwhile
-        tally.times += counts.times
-        tally.actions.append(UsedAction(action, counts.times, counts.refused))
+    for key, value in members(client, keys.entries):
+        held = read_entry_value(key, value)
+        tally = tallies.setdefault(key[:DIGEST_BYTES], _Tally())
+        tally.times += held.times
+        tally.last_version = max(tally.last_version, held.version)
+        tally.actions.append(UsedAction(action_of(key), held.times, held.refused))
     return tallies
 
 

@@ -11,15 +11,16 @@ published, so that whoever sees them can fetch it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import redis
 
 from configs.schema import BankConfig
-from shared_memory.bank import budget_arguments, refuse_unfit
+from shared_memory.bank import refuse_unfit, step_arguments, step_keys
+from shared_memory.bank_entry import read_entries
 from shared_memory.bank_scripts import REENCODE
-from shared_memory.bank_statistics import stored_entry, totals
-from shared_memory.codec import encode, entry_digest, pack_codes
+from shared_memory.bank_statistics import bank_width
+from shared_memory.codec import entry_key, pack_codes
 from shared_memory.connection import call, push_back
 from shared_memory.keys import RunKeys
 from shared_memory.records import SIGNS, BankEntry, Codes, Sign
@@ -31,7 +32,7 @@ class StaleEntry:
 
     domain: str
     sign: Sign
-    digest: bytes
+    key: bytes
     entry: BankEntry
 
 
@@ -67,18 +68,19 @@ class BankReencoding:
         first, without the first `skip`."""
         keys = self._keys.domain(domain)
         held = keys.sign(sign)
-        digests = call(
+        names = call(
             self._client,
-            *("ZRANGEBYSCORE", held.ages, "-inf", f"({version}", "LIMIT", skip, count),
+            *("ZRANGEBYSCORE", held.ages, "-inf", f"({version * 2**32}"),
+            *("LIMIT", skip, count),
         )
-        if not digests:
+        if not names:
             return []
-        width = totals(call(self._client, "HGETALL", keys.counters))["width"]
-        records = call(self._client, "HMGET", held.records, *digests)
+        values = call(self._client, "HMGET", held.entries, *names)
+        pairs = [pair for pair in zip(names, values, strict=True) if pair[1] is not None]
+        width = bank_width(self._client, keys)
         return [
-            StaleEntry(domain, sign, digest, stored_entry(record, width))
-            for digest, record in zip(digests, records, strict=True)
-            if record is not None
+            StaleEntry(domain, sign, read.key, read.entry)
+            for read in read_entries(self._client, keys, sign, pairs, width)
         ]
 
     def write(self, stale: Sequence[StaleEntry], codes: Sequence[Codes], version: int) -> Reencoded:
@@ -91,16 +93,12 @@ class BankReencoding:
         keys = self._keys.domain(stale[0].domain)
         sign = SIGNS.index(stale[0].sign) + 1
         width = 2 * len(codes[0])
-        arguments = [*budget_arguments(width, self._config), sign, version, len(stale)]
+        arguments = [*step_arguments(width, self._config), sign, version, len(stale)]
         for each, new in zip(stale, codes, strict=True):
-            packed, entry = pack_codes(new), each.entry
-            moved = replace(entry, codes=new, book_version=version)
-            digest = entry_digest(packed, entry.action)
-            arguments.extend((each.digest, digest, packed, packed + encode(moved)))
-            arguments.append(entry.action.encode())
+            packed = pack_codes(new)
+            arguments.extend((each.key, entry_key(packed, each.entry.action), packed))
         reply = push_back(
-            lambda: REENCODE.run(self._client, (keys.counters, keys.log, *keys.bank()), arguments),
-            self._deadline_s,
+            lambda: REENCODE.run(self._client, step_keys(keys), arguments), self._deadline_s
         )
         refuse_unfit(reply, keys, width, self._config)
         return Reencoded(*(int(number) for number in reply))

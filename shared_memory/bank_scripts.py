@@ -1,220 +1,74 @@
-"""What the server does for a bank as one step each, in Lua.
-
-Values: an entry's counts are `>I4 times submitted, >I4 last version, >I8 its procedure's number,
->I4 times refused`, then its action; its record starts with the codes; a procedure's value is
-`>I8 number, >I4 entries, >I4 last version`. The log's rows for the replicas are `>B sign,
->I8 number, >I4 last version, codes` (added), the same without codes (touched), `>B sign,
->I8 number` (retired), and `>B sign, >I8 number, >I4 times submitted, >I4 times refused,
->I2 length, action` (tried: the counts after this step; 0 times where the entry was retired).
-Which entries go first where a bank is full is the order of a sorted set: `ages` (last version), or
-`order`, whose scores follow from the run's retirement policy; the first write fixes the policy.
-All writes of a script happen or none. Entries written before counts held more than `>I4 >I4` are
-completed when they come again.
-"""
+"""What the server does for a bank as one step each, in Lua; `bank_step` has what they share."""
 
 from __future__ import annotations
 
+from shared_memory.bank_step import STEP
 from shared_memory.connection import AtomicScript
 
-_COMMON = """
-local TOTALS = {'submitted', 'admitted', 'duplicates', 'retired', 'retired_submissions', 'bytes',
-  'imported', 'imported_submissions', 'reencoded', 'merged'}
-local SIGNS = {'success', 'failure'}
-local function new_totals()
-  local totals = {}
-  for _, name in ipairs(TOTALS) do totals[name] = 0 end
-  return totals
-end
-local function banks_from(first)
-  return {{unpack(KEYS, first, first + 4)}, {unpack(KEYS, first + 5, first + 9)}}
-end
-local function policy_of(counters)
-  return redis.call('HGET', counters, 'retirement') or 'oldest'
-end
-local function unfit(counters, width, epoch, policy)
-  local known = redis.call('HGET', counters, 'width')
-  if not known then
-    redis.call('HSET', counters, 'width', width, 'epoch', epoch, 'retirement', policy)
-    return
-  end
-  if policy_of(counters) ~= policy then return {'retirement', policy_of(counters)} end
-  if tonumber(known) ~= width and width > 0 then
-    if tonumber(known) ~= 0 then return {'width', tonumber(known)} end
-    redis.call('HSET', counters, 'width', width)
-  end
-end
-local function score(policy, digest, times, other, version)
-  if policy == 'reservoir' then
-    local high, low = struct.unpack('>I2I4', digest)
-    return high * 4294967296 + low
-  elseif policy == 'least_used' then
-    return math.min(times, 2097151) * 2147483648 + version
-  end
-  return math.floor((times + 1) / (times + other + 2) * 1048576) * 2147483648 + version
-end
-local function place(policy, sign, banks, digest, times, version)
-  redis.call('ZADD', banks[sign][3], version, digest)
-  if policy == 'oldest' then return end
-  local other = 0
-  if policy == 'worst_outcome' then
-    local counts = redis.call('HGET', banks[3 - sign][1], digest)
-    if counts then
-      local last
-      other, last = struct.unpack('>I4I4', counts)
-      redis.call('ZADD', banks[3 - sign][5],
-        string.format('%.0f', score(policy, digest, other, times, last)), digest)
-    end
-  end
-  redis.call('ZADD', banks[sign][5],
-    string.format('%.0f', score(policy, digest, times, other, version)), digest)
-end
-local function write_totals(counters, sign, totals)
-  for _, name in ipairs(TOTALS) do
-    if totals[name] ~= 0 then
-      redis.call('HINCRBY', counters, SIGNS[sign] .. ':' .. name, totals[name])
-    end
-  end
-end
-local function write_log(counters, log, longest, width, added, touched, gone, tried)
-  if #added == 0 and #touched == 0 and #gone == 0 and #tried == 0 then return end
-  local number = redis.call('HINCRBY', counters, 'log', 1)
-  redis.call('XADD', log, 'MAXLEN', '~', longest, string.format('%d-0', number),
-    'w', width, 'a', table.concat(added), 't', table.concat(touched), 'r', table.concat(gone),
-    'o', table.concat(tried))
-end
-local function tried_row(sign, number, times, refused, action)
-  return struct.pack('>BI8I4I4I2', sign - 1, number, times, refused, #action) .. action
-end
-local function keep_procedure(counters, sign, keys, codes, version, fresh, total, added, touched)
-  local held = redis.call('HGET', keys[4], codes)
-  if held then
-    local number, entries, last = struct.unpack('>I8I4I4', held)
-    if version > last then
-      last = version
-      touched[#touched + 1] = struct.pack('>BI8I4', sign - 1, number, last)
-    end
-    if fresh then entries = entries + 1 end
-    redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', number, entries, last))
-    return number
-  end
-  local number = redis.call('HINCRBY', counters, 'procedure', 1)
-  redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', number, 1, version))
-  total.bytes = total.bytes + #codes
-  added[#added + 1] = struct.pack('>BI8I4', sign - 1, number, version) .. codes
-  return number
-end
-local function forget(sign, keys, digest, counts, width, totals, gone, tried)
-  if #counts > 8 then
-    local _, _, number = struct.unpack('>I4I4I8', counts)
-    tried[#tried + 1] = tried_row(sign, number, 0, 0, string.sub(counts, 21))
-  end
-  local record = redis.call('HGET', keys[2], digest)
-  local codes = string.sub(record, 1, width)
-  redis.call('HDEL', keys[1], digest)
-  redis.call('HDEL', keys[2], digest)
-  redis.call('ZREM', keys[3], digest)
-  redis.call('ZREM', keys[5], digest)
-  totals.bytes = totals.bytes - #record
-  local number, entries, version =
-    struct.unpack('>I8I4I4', redis.call('HGET', keys[4], codes))
-  if entries > 1 then
-    redis.call('HSET', keys[4], codes, struct.pack('>I8I4I4', number, entries - 1, version))
-  else
-    redis.call('HDEL', keys[4], codes)
-    totals.bytes = totals.bytes - #codes
-    gone[#gone + 1] = struct.pack('>BI8', sign - 1, number)
-  end
-end
-local function retire(sign, keys, digest, width, totals, gone, tried)
-  local counts = redis.call('HGET', keys[1], digest)
-  forget(sign, keys, digest, counts, width, totals, gone, tried)
-  totals.retired = totals.retired + 1
-  totals.retired_submissions = totals.retired_submissions + struct.unpack('>I4', counts)
-end
-local function evict(policy, sign, keys, counters, width, most, most_bytes, total, gone, tried)
-  local fresh = total.admitted + total.imported
-  if fresh == 0 then return end
-  local over = redis.call('HLEN', keys[1]) - most
-  local held = tonumber(redis.call('HGET', counters, SIGNS[sign] .. ':bytes') or 0) - most_bytes
-  local order, left = policy == 'oldest' and keys[3] or keys[5], fresh + 1000
-  while left > 0 and (over > 0 or held + total.bytes > 0) do
-    local first = redis.call('ZRANGE', order, 0, math.min(left, math.max(over, 16)) - 1)
-    if #first == 0 then return end
-    for _, digest in ipairs(first) do
-      if over <= 0 and held + total.bytes <= 0 then return end
-      retire(sign, keys, digest, width, total, gone, tried)
-      over, left = over - 1, left - 1
-    end
-  end
-end
-"""
-
 PUSH = AtomicScript(
-    _COMMON
+    STEP
     + """
-local counters, episodes, requested, log, outcomes, plans = unpack(KEYS, 1, 6)
-local banks = banks_from(7)
-local at = 0
-local function take() at = at + 1; return ARGV[at] end
-local width, most, most_bytes = tonumber(take()), tonumber(take()), tonumber(take())
-local policy, longest = take(), take()
-local wrong = unfit(counters, width, take(), policy)
+local wrong = unfit()
 if wrong then return wrong end
-local totals = {new_totals(), new_totals()}
-local added, touched, gone, tried = {}, {}, {}, {}
-local finished, doubled, asked, succeeded = 0, 0, 0, 0
+local episodes, requested, outcomes, plans = unpack(KEYS, 19, 22)
+for _ = 1, tonumber(take()) do
+  local digest = take()
+  payloads[digest] = take()
+end
+local before, gone = {}, {}
+for sign = 1, 2 do
+  local name = banks[sign].name
+  before[sign] = {total(name .. 'submitted'), total(name .. 'admitted'),
+    total(name .. 'duplicates'), total(name .. 'retired')}
+end
+local counted, named = {}, {{}, {}}
+local finished, doubled = 0, 0
 for _ = 1, tonumber(take()) do
   local number, version, sign, event = take(), tonumber(take()), tonumber(take()), take()
   local procedures = tonumber(take())
   if redis.call('SETBIT', episodes, number, 1) == 1 then
     doubled = doubled + 1
-    at = at + 5 * procedures
   else
     finished = finished + 1
-    if sign == 1 then succeeded = succeeded + 1 end
-    local keys, total = banks[sign], totals[sign]
-    local fresh, again = 0, 0
-    for _ = 1, procedures do
-      local digest, codes, record = take(), take(), take()
-      local refused, action = tonumber(take()), take()
-      local counts = redis.call('HGET', keys[1], digest)
-      local raised, times, newest, index = true, 1, version, nil
-      if counts then
-        again = again + 1
-        local before, last = struct.unpack('>I4I4', counts)
-        times = before + 1
-        raised = version > last
-        if not raised then newest = last end
-        if raised or policy ~= 'oldest' then
-          place(policy, sign, banks, digest, times, newest)
-        end
-        if #counts > 8 then
-          local _, _, number, no = struct.unpack('>I4I4I8I4', counts)
-          index, refused = number, refused + no
-        end
-      else
-        fresh = fresh + 1
-        record = codes .. record
-        redis.call('HSET', keys[2], digest, record)
-        place(policy, sign, banks, digest, 1, version)
-        total.bytes = total.bytes + #record
-      end
-      if raised or not index then
-        index = keep_procedure(
-          counters, sign, keys, codes, version, not counts, total, added, touched)
-      end
-      redis.call('HSET', keys[1], digest,
-        struct.pack('>I4I4I8I4', times, newest, index, refused) .. action)
-      tried[#tried + 1] = tried_row(sign, index, times, refused, action)
-    end
-    total.submitted = total.submitted + fresh + again
-    total.admitted = total.admitted + fresh
-    total.duplicates = total.duplicates + again
-    local place = redis.call('HINCRBY', counters, 'outcomes', 1)
-    redis.call('XADD', outcomes, string.format('%d-0', place),
-      'k', 'episode', 'p', event, 'a', fresh, 'd', again)
+    if sign == 1 then count('succeeded', 1) end
+    counted[finished] = {at, version, sign, event, procedures}
+    local keys = named[sign]
+    for place = at + 1, at + 3 * procedures, 3 do keys[#keys + 1] = ARGV[place] end
   end
+  at = at + 3 * procedures
 end
+for sign = 1, 2 do read_entries(banks[sign], named[sign]) end
+local fresh = {0, 0}
+for _, episode in ipairs(counted) do
+  local start, version, sign, event, procedures = unpack(episode)
+  local bank, seen, mine = banks[sign], struct.pack('>I4', version), 0
+  local known, dirty = bank.entry, bank.dirty
+  for place = start + 1, start + 3 * procedures, 3 do
+    local key, detail = ARGV[place], ARGV[place + 2]
+    local entry = known[key]
+    if not entry then
+      entry = new_entry(bank, key, seen .. detail)
+      mine = mine + 1
+    end
+    entry.codes = ARGV[place + 1]
+    entry.times = entry.times + 1
+    if string.byte(detail, 19) == 0 then entry.refused = entry.refused + 1 end
+    if version > entry.version then entry.version = version end
+    if not entry.dirty then
+      entry.dirty = true
+      dirty[#dirty + 1] = entry
+    end
+  end
+  fresh[sign] = fresh[sign] + mine
+  count(bank.name .. 'submitted', procedures)
+  count(bank.name .. 'admitted', mine)
+  count(bank.name .. 'duplicates', procedures - mine)
+  redis.call('XADD', outcomes, string.format('%d-0', count('outcomes', 1)),
+    'k', 'episode', 'p', event, 'a', mine, 'd', procedures - mine)
+end
+count('finished', finished)
+count('doubled', doubled)
+local asked = 0
 for _ = 1, tonumber(take()) do
   local index, request = take(), take()
   if redis.call('SETBIT', requested, index, 1) == 0 then
@@ -222,165 +76,167 @@ for _ = 1, tonumber(take()) do
     redis.call('XADD', plans, '*', 'p', request)
   end
 end
+count('requested', asked)
+for _, bank in ipairs(banks) do
+  local unsettled = {}
+  for _, entry in ipairs(bank.dirty) do
+    if not entry.counted or entry.version ~= entry.filed
+        or entry.solid ~= (entry.times >= solid_after) then
+      unsettled[#unsettled + 1] = entry
+    end
+  end
+  read_around(bank, unsettled)
+  for _, entry in ipairs(unsettled) do settle(bank, entry, gone) end
+end
+for _, bank in ipairs(banks) do file(bank) end
+for sign, bank in ipairs(banks) do make_room(bank, fresh[sign], gone) end
+write(gone)
+local reply = {finished, doubled, asked}
 for sign = 1, 2 do
-  local keys = banks[sign]
-  evict(policy, sign, keys, counters, width, most, most_bytes, totals[sign], gone, tried)
-  write_totals(counters, sign, totals[sign])
+  for place, name in ipairs({'submitted', 'admitted', 'duplicates', 'retired'}) do
+    reply[#reply + 1] = total(banks[sign].name .. name) - before[sign][place]
+  end
 end
-for name, amount in pairs({finished=finished, succeeded=succeeded, requested=asked}) do
-  if amount > 0 then redis.call('HINCRBY', counters, name, amount) end
-end
-if doubled > 0 then redis.call('HINCRBY', counters, 'doubled', doubled) end
-write_log(counters, log, longest, width, added, touched, gone, tried)
-local function reply(t) return t.submitted, t.admitted, t.duplicates, t.retired end
-local s1, a1, d1, r1 = reply(totals[1])
-local s2, a2, d2, r2 = reply(totals[2])
-return {finished, doubled, asked, s1, a1, d1, r1, s2, a2, d2, r2}
+return reply
 """
 )
-"""KEYS: counters episodes requested log outcomes plans, then counts records ages procedures order
-of M+ and of M-. ARGV: width of codes in bytes, most entries and most bytes a bank, retirement
-policy, longest log, epoch, then the episodes (number, version, sign 1|2, event, procedures ×
-(digest, codes, record, refused 0|1, action)), then the plan requests (task index, payload)."""
+"""KEYS: as for STEP, then episodes requested outcomes plans. ARGV: as for STEP, then the origins
+(digest, record), the episodes (number, version, sign 1|2, event, procedures × (key, codes, detail:
+the entry's origin without its book version)), and the plan requests (task index, payload)."""
 
 RETIRE = AtomicScript(
-    _COMMON
+    STEP
     + """
-local counters, log = KEYS[1], KEYS[2]
-local keys = banks_from(3)[tonumber(ARGV[1])]
-local sign, below, most, longest = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
-local width = tonumber(redis.call('HGET', counters, 'width') or 0)
-local old = redis.call('ZRANGEBYSCORE', keys[3], '-inf', '(' .. below, 'LIMIT', 0, most)
-local totals, gone, tried = new_totals(), {}, {}
-for _, digest in ipairs(old) do retire(sign, keys, digest, width, totals, gone, tried) end
-write_totals(counters, sign, totals)
-write_log(counters, log, longest, width, {}, {}, gone, tried)
+local sign, below, some = tonumber(take()), tonumber(take()), take()
+if not ledger.width then return 0 end
+if ledger.layout ~= LAYOUT then return {'layout', ledger.layout or '1'} end
+width, policy, solid_after = tonumber(ledger.width), ledger.retirement, total('solid_after')
+local bank, entries, gone = banks[sign], {}, {}
+local old = redis.call('ZRANGEBYSCORE', bank.ages, '-inf',
+  string.format('(%.0f', below * 4294967296), 'LIMIT', 0, some)
+read_entries(bank, old)
+for _, key in ipairs(old) do entries[#entries + 1] = bank.entry[key] or nil end
+read_around(bank, entries)
+for _, entry in ipairs(entries) do retire(bank, entry, gone) end
+write(gone)
 return #old
 """
 )
-"""KEYS: counters log, then both banks' as for PUSH. ARGV: sign 1|2, the version below which entries
-go, most entries in this step, longest log."""
+"""KEYS: as for STEP. ARGV: as for STEP, then sign 1|2, the version below which entries go, most
+entries in this step."""
 
 RESTORE = AtomicScript(
-    _COMMON
+    STEP
     + """
-local counters, log = KEYS[1], KEYS[2]
-local banks = banks_from(3)
-local at = 0
-local function take() at = at + 1; return ARGV[at] end
-local width, most, most_bytes = tonumber(take()), tonumber(take()), tonumber(take())
-local policy, longest = take(), take()
-local wrong = unfit(counters, width, take(), policy)
+local wrong = unfit()
 if wrong then return wrong end
 local sign, guard, batch = tonumber(take()), take(), tonumber(take())
-local keys = banks[sign]
 if tonumber(redis.call('HGET', counters, guard) or -1) >= batch then return {'ok', 0, 0} end
-local total, added, touched, gone, tried = new_totals(), {}, {}, {}, {}
-local fresh, merged = 0, 0
+redis.call('HSET', counters, guard, batch)
 for _ = 1, tonumber(take()) do
-  local digest, codes, record = take(), take(), take()
-  local times, refused = tonumber(take()), tonumber(take())
-  local version, action = tonumber(take()), take()
-  local counts = redis.call('HGET', keys[1], digest)
-  total.imported_submissions = total.imported_submissions + times
-  if counts then
+  local digest = take()
+  payloads[digest] = take()
+end
+local bank, keys, gone = banks[sign], {}, {}
+local rows, fresh, merged = tonumber(take()), 0, 0
+for row = 1, rows do keys[row] = ARGV[at + 6 * (row - 1) + 1] end
+read_entries(bank, keys)
+local entries = {}
+for row = 1, rows do
+  local key, codes, times, refused = take(), take(), tonumber(take()), tonumber(take())
+  local version, from = tonumber(take()), take()
+  local entry = bank.entry[key]
+  if entry then
     merged = merged + 1
-    local before, last = struct.unpack('>I4I4', counts)
-    times, version = before + times, math.max(version, last)
-    if #counts > 8 then
-      local _, _, _, no = struct.unpack('>I4I4I8I4', counts)
-      refused = refused + no
-    end
   else
     fresh = fresh + 1
-    redis.call('HSET', keys[2], digest, record)
-    total.bytes = total.bytes + #record
+    entry = new_entry(bank, key, from)
   end
-  place(policy, sign, banks, digest, times, version)
-  local number = keep_procedure(
-    counters, sign, keys, codes, version, not counts, total, added, touched)
-  redis.call('HSET', keys[1], digest,
-    struct.pack('>I4I4I8I4', times, version, number, refused) .. action)
-  tried[#tried + 1] = tried_row(sign, number, times, refused, action)
+  entry.codes = codes
+  entry.times = math.min(entry.times + times, 4294967295)
+  entry.refused = math.min(entry.refused + refused, 4294967295)
+  if version > entry.version then entry.version = version end
+  touch(bank, entry)
+  entries[row] = entry
+  count(bank.name .. 'imported_submissions', times)
 end
-total.imported = fresh
-redis.call('HSET', counters, guard, batch)
-evict(policy, sign, keys, counters, width, most, most_bytes, total, gone, tried)
-write_totals(counters, sign, total)
-write_log(counters, log, longest, width, added, touched, gone, tried)
+count(bank.name .. 'imported', fresh)
+read_around(bank, entries)
+for _, entry in ipairs(entries) do settle(bank, entry, gone) end
+file(bank)
+make_room(bank, fresh, gone)
+write(gone)
 return {'ok', fresh, merged}
 """
 )
-"""KEYS: counters log, then both banks' as for PUSH. ARGV: as for PUSH up to the epoch, then sign
-1|2, the guard's name and this batch's number (a batch that was taken in before changes nothing),
-then the entries (digest, codes, record with its codes, times, refused, version, action)."""
+"""KEYS: as for STEP. ARGV: as for STEP, then sign 1|2, the guard's name and this batch's number (a
+batch that was taken in before changes nothing), the origins (digest, record), and the entries
+(key, codes, times, refused, version, where it comes from)."""
 
 REENCODE = AtomicScript(
-    _COMMON
+    STEP
     + """
-local counters, log = KEYS[1], KEYS[2]
-local banks = banks_from(3)
-local at = 0
-local function take() at = at + 1; return ARGV[at] end
-local width = tonumber(take())
-take(); take()
-local policy, longest = take(), take()
-local wrong = unfit(counters, width, take(), policy)
+local wrong = unfit()
 if wrong then return wrong end
-local sign, encoded = tonumber(take()), tonumber(take())
-local keys = banks[sign]
-local total, added, touched, gone, tried = new_totals(), {}, {}, {}, {}
-local function settle(digest, codes, action, times, refused, version, fresh)
-  place(policy, sign, banks, digest, times, version)
-  local number = keep_procedure(
-    counters, sign, keys, codes, version, fresh, total, added, touched)
-  redis.call('HSET', keys[1], digest,
-    struct.pack('>I4I4I8I4', times, version, number, refused) .. action)
-  tried[#tried + 1] = tried_row(sign, number, times, refused, action)
+redis.call('HSET', counters, 'layout', LAYOUT) -- refused where the server is full, as all below
+local sign, encoded, rows = tonumber(take()), tonumber(take()), tonumber(take())
+local bank, keys, gone = banks[sign], {}, {}
+for place = at + 1, at + 3 * rows, 3 do
+  keys[#keys + 1] = ARGV[place]
+  keys[#keys + 1] = ARGV[place + 1]
 end
+read_entries(bank, keys)
+local around = {}
+for _, key in ipairs(keys) do
+  around[#around + 1] = bank.entry[key] or {key = key, from = string.rep('\\0', 20)}
+end
+read_around(bank, around)
 local same, moving = 0, {}
-for _ = 1, tonumber(take()) do
-  local digest, new, codes, record, action = take(), take(), take(), take(), take()
-  local counts = redis.call('HGET', keys[1], digest)
-  local times, last, refused = 0, encoded, 0
-  if counts then times, last = struct.unpack('>I4I4', counts) end
-  if last < encoded then
-    if #counts > 8 then refused = select(4, struct.unpack('>I4I4I8I4', counts)) end
-    if new == digest then
+for _ = 1, rows do
+  local key, new, codes = take(), take(), take()
+  local entry = bank.entry[key]
+  if entry and entry.alive and entry.version < encoded then
+    if new == key then
       same = same + 1
-      settle(new, codes, action, times, refused, encoded, false)
+      entry.version, entry.codes = encoded, codes
+      touch(bank, entry)
+      settle(bank, entry, gone)
     else
-      forget(sign, keys, digest, counts, width, total, gone, tried)
-      total.reencoded = total.reencoded + 1
-      moving[#moving + 1] = {new, codes, record, action, times, refused}
+      moving[#moving + 1] = {new, codes, entry.times, entry.refused,
+        struct.pack('>I4', encoded) .. string.sub(entry.from, 5)}
+      drop(bank, entry, gone)
     end
   end
 end
-for _, entry in ipairs(moving) do
-  local new, codes, record, action, times, refused = unpack(entry)
-  local version, target = encoded, redis.call('HGET', keys[1], new)
-  if target then
-    total.merged = total.merged + 1
-    local more, last = struct.unpack('>I4I4', target)
-    times, version = times + more, math.max(encoded, last)
-    if #target > 8 then refused = refused + select(4, struct.unpack('>I4I4I8I4', target)) end
-    if last < encoded then
-      total.bytes = total.bytes - redis.call('HSTRLEN', keys[2], new) + #record
-      redis.call('HSET', keys[2], new, record)
+local merged = 0
+for _, one in ipairs(moving) do
+  local new, codes, times, refused, from = unpack(one)
+  local entry = bank.entry[new]
+  if entry and entry.alive then
+    merged = merged + 1
+    if entry.version < encoded then
+      count_origin(bank, entry, -1)
+      entry.from = from
+      count_origin(bank, entry, 1)
     end
   else
-    redis.call('HSET', keys[2], new, record)
-    total.bytes = total.bytes + #record
+    entry = new_entry(bank, new, from)
   end
-  settle(new, codes, action, times, refused, version, not target)
+  entry.codes = codes
+  entry.times = math.min(entry.times + times, 4294967295)
+  entry.refused = math.min(entry.refused + refused, 4294967295)
+  if encoded > entry.version then entry.version = encoded end
+  touch(bank, entry)
+  settle(bank, entry, gone)
 end
-write_totals(counters, sign, total)
-write_log(counters, log, longest, width, added, touched, gone, tried)
-return {same, total.reencoded, total.merged}
+count(bank.name .. 'reencoded', #moving)
+count(bank.name .. 'merged', merged)
+file(bank)
+write(gone)
+return {same, #moving, merged}
 """
 )
-"""KEYS: counters log, then both banks' as for PUSH. ARGV: as for PUSH up to the epoch, then sign
-1|2, the version that encoded, then the entries (digest, digest with the new codes, new codes,
-record with them, action); entries that are gone, or were seen with that version, stay as they
-are. All of them leave their places before the first takes its new one; an entry that none of them
-is, and that version has not seen, gives its place up to the one that comes there."""
+"""KEYS: as for STEP. ARGV: as for STEP, then sign 1|2, the version that encoded, and the entries
+(key, key with the new codes, new codes); entries that are gone, or were seen with that version,
+stay as they are. All of them leave their places before the first takes its new one; an entry that
+none of them is, and that version has not seen, gives its place up to the one that comes there."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import redis
 
-from shared_memory.codec import decode, pack_codes
+from shared_memory.bank_entry import read_entries
 from shared_memory.connection import call, call_all, members
-from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
 from shared_memory.plain_values import text, whole
 from shared_memory.records import SIGNS, BankEntry, Sign
@@ -30,10 +28,11 @@ class SignStatistics:
     admitted: int
     duplicates: int
     retired: int
-    bytes: int  # of records and procedures, without the server's own overhead
+    bytes: int  # of entries, procedures and origins, without the server's own overhead
     imported: int = 0  # entries that came from a file, without an episode of this run
     reencoded: int = 0  # times that a newer book gave an entry other codes
     merged: int = 0  # of these, entries that became one with another
+    solid: int = 0  # entries that count in look-ups: submitted often enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class BankStatistics:
             imported=sum(bank.imported for bank in banks),
             reencoded=sum(bank.reencoded for bank in banks),
             merged=sum(bank.merged for bank in banks),
+            solid=sum(bank.solid for bank in banks),
         )
 
     @property
@@ -96,7 +96,7 @@ def read_statistics(client: redis.Redis, run: str, domains: tuple[str, ...]) -> 
     for domain_keys in keys:
         commands.append(("HGETALL", domain_keys.counters))
         for sign in SIGNS:
-            commands.append(("HLEN", domain_keys.sign(sign).counts))
+            commands.append(("HLEN", domain_keys.sign(sign).entries))
             commands.append(("HLEN", domain_keys.sign(sign).procedures))
     replies = iter(call_all(client, commands))
     banks: list[SignStatistics] = []
@@ -124,40 +124,16 @@ def read_statistics(client: redis.Redis, run: str, domains: tuple[str, ...]) -> 
 def held_entries(
     client: redis.Redis, run: str, domain: str, sign: Sign
 ) -> Iterator[tuple[bytes, HeldEntry]]:
-    """(digest, entry) of everything in one bank, in no order; reads all of it."""
-    domain_keys = RunKeys(run).domain(domain)
-    keys = domain_keys.sign(sign)
-    width = totals(call(client, "HGETALL", domain_keys.counters))["width"]
-    for digest, record in members(client, keys.records):
-        counts = call(client, "HGET", keys.counts, digest)
-        if counts is None:
-            raise SharedMemoryError(f"{sign} entry {digest.hex()} of {domain!r} has no counts")
-        found = read_counts(counts, digest)
-        yield digest, HeldEntry(stored_entry(record, width), found.times, found.version)
+    """(key, entry) of everything in one bank, in no order; reads all of it."""
+    keys = RunKeys(run).domain(domain)
+    pairs = members(client, keys.sign(sign).entries)
+    for read in read_entries(client, keys, sign, pairs, bank_width(client, keys)):
+        yield read.key, HeldEntry(read.entry, read.value.times, read.value.version)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryCounts:
-    """An entry's counts as the bank keeps them. Entries from before the bank kept actions have
-    neither number, refusals nor action."""
-
-    times: int
-    version: int
-    number: int | None  # its procedure's
-    refused: int
-    action: str | None
-
-
-def read_counts(value: bytes, digest: bytes) -> EntryCounts:
-    """The counts that a bank keeps under an entry's digest; raises SharedMemoryError."""
-    if len(value) == 8:
-        times, version = unpacked(">II", value, digest)
-        return EntryCounts(times, version, None, 0, None)
-    times, version, number, refused = unpacked(">IIQI", value[:20], digest)
-    try:
-        return EntryCounts(times, version, number, refused, value[20:].decode())
-    except UnicodeDecodeError as error:
-        raise SharedMemoryError(f"entry {digest.hex()} has damaged counts: {error}") from error
+def bank_width(client: redis.Redis, keys: DomainKeys) -> int:
+    """Bytes of a procedure's codes in a domain's banks; 0 where there is none yet."""
+    return totals(call(client, "HGETALL", keys.counters))["width"]
 
 
 def _sign_statistics(
@@ -176,6 +152,7 @@ def _sign_statistics(
         imported=counters[f"{sign}:imported"],
         reencoded=counters[f"{sign}:reencoded"],
         merged=counters[f"{sign}:merged"],
+        solid=counters[f"{sign}:solid"],
     )
 
 
@@ -189,19 +166,3 @@ def totals(reply: dict[bytes, bytes]) -> Counter[str]:
             if name not in words
         }
     )
-
-
-def stored_entry(record: bytes, width: int) -> BankEntry:
-    """The entry of a bank's record: its codes in `width` bytes, then the record itself."""
-    entry = decode(BankEntry, record[width:])
-    if pack_codes(entry.codes) != record[:width]:
-        raise SharedMemoryError("the record does not start with its codes")
-    return entry
-
-
-def unpacked(layout: str, value: bytes, digest: bytes) -> tuple[int, ...]:
-    """The numbers of a value of the bank's hashes; raises SharedMemoryError."""
-    try:
-        return struct.unpack(layout, value)
-    except struct.error as error:
-        raise SharedMemoryError(f"entry {digest.hex()} has damaged counts: {error}") from error

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 import zlib
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -23,6 +25,7 @@ from shared_memory.records import (
     BankEntry,
     Codes,
     Decision,
+    EntryOrigin,
     Episode,
     PlanOutcomeRecord,
     PlanRequest,
@@ -40,6 +43,7 @@ MAX_NAME = 1024
 MAX_CODES = 4096
 MAX_TOKENS = 65_536
 MAX_DECISIONS = 10_000
+DIGEST_BYTES = 16
 MAX_EPISODE = 2**27 - 1
 """Episode numbers and task indices are bits of a bitmap: this one's takes 16 MB."""
 MAX_VERSION = 2**31 - 1
@@ -124,16 +128,34 @@ _TOKEN_WIDTHS = (1, 2, 4)
 _DEFLATED = 4
 """Bit of the first byte of packed tokens; the bits below it choose the width of one token."""
 _WORTH_DEFLATING = 48
+WORTH_DEFLATING_PROMPTS = 1024
+"""Bytes of an episode's prompts from which on deflating them is worth a writer's time."""
 
 
-def pack_tokens(tokens: Sequence[int]) -> bytes:
-    """Token numbers as bytes: one, two or four each, deflated where that is shorter."""
+def _token_kind(most: int) -> int:
+    if not most < 2**31:
+        raise OverflowError
+    return (most >= 2**8) + (most >= 2**16)
+
+
+def _token_array(kind: int, tokens: Sequence[int]) -> bytes:
+    numbers = array("H" if kind == 1 else "I", tokens)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
+def pack_tokens(tokens: Sequence[int], worth_deflating: int = _WORTH_DEFLATING) -> bytes:
+    """Token numbers as bytes: one, two or four each, deflated where that is shorter and they
+    take at least so many."""
     if not tokens:
         return b""
-    most = max(tokens)
-    kind = (most >= 2**8) + (most >= 2**16)
-    plain = np.asarray(tokens, dtype=f"<u{_TOKEN_WIDTHS[kind]}").tobytes()
-    if len(plain) >= _WORTH_DEFLATING:
+    try:
+        kind = _token_kind(max(tokens))
+        plain = bytes(tokens) if kind == 0 else _token_array(kind, tokens)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _Refused(f"prompt_tokens must be whole numbers from 0 to {2**31 - 1}") from error
+    if len(plain) >= worth_deflating:
         deflated = zlib.compress(plain, 1)
         if len(deflated) < len(plain):
             return bytes([kind | _DEFLATED]) + deflated
@@ -165,9 +187,14 @@ def unpack_tokens(payload: bytes) -> tuple[int, ...]:
     return found
 
 
-def _packed_tokens(name: str) -> _Field:
+def _packed_tokens(name: str, worth_deflating: int = _WORTH_DEFLATING) -> _Field:
     """As `_tokens`, but written as packed bytes; lists of older records are read."""
     listed = _tokens(name)
+
+    def pack(value: Any) -> bytes:
+        if not isinstance(value, list | tuple) or len(value) > MAX_TOKENS:
+            raise _Refused(f"{name} must be at most {MAX_TOKENS} token numbers")
+        return pack_tokens(value, worth_deflating)
 
     def unpack(value: Any) -> tuple[int, ...]:
         if isinstance(value, bytes):
@@ -175,7 +202,7 @@ def _packed_tokens(name: str) -> _Field:
         found: tuple[int, ...] = listed.unpack(value)
         return found
 
-    return _Field(name, lambda value: pack_tokens(listed.unpack(value)), unpack)
+    return _Field(name, pack, unpack)
 
 
 def pack_codes(codes: Codes) -> bytes:
@@ -195,13 +222,14 @@ def unpack_codes(payload: bytes) -> Codes:
     return np.frombuffer(payload, dtype=">u2").astype(np.uint16)
 
 
-def entry_digest(codes: bytes, action: str) -> bytes:
-    """The 16 bytes that identify an entry inside a bank, by content."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(len(codes).to_bytes(4, "big"))
-    digest.update(codes)
-    digest.update(action.encode())
-    return digest.digest()
+def codes_digest(codes: bytes) -> bytes:
+    """The 16 bytes that identify a procedure's packed codes, by content."""
+    return hashlib.blake2b(codes, digest_size=DIGEST_BYTES).digest()
+
+
+def entry_key(codes: bytes, action: str) -> bytes:
+    """What identifies an entry inside a bank: its codes' digest, then its action."""
+    return codes_digest(codes) + action.encode()
 
 
 def _codes(name: str, may_be_none: bool = False) -> _Field:
@@ -350,9 +378,23 @@ _BANK_ENTRY = _Schema(
     _flag("accepted"),
     _packed_tokens("prompt_tokens"),
 )
+_ENTRY_ORIGIN = _Schema(
+    7,
+    EntryOrigin,
+    _flag("success"),
+    _text("domain"),
+    _whole("phase", 0, MAX_VERSION),
+    _whole("task_index", -1, MAX_EPISODE),
+    _text("task_digest"),
+    _whole("episode", 0, MAX_EPISODE),
+    _packed_tokens("tokens", WORTH_DEFLATING_PROMPTS),
+)
 _SCHEMAS: dict[type[Any], _Schema[Any]] = {
     schema.make: schema
-    for schema in (_DECISION, _EPISODE, _PLAN_REQUEST, _TRACE, _PLAN_OUTCOME, _BANK_ENTRY)
+    for schema in (
+        *(_DECISION, _EPISODE, _PLAN_REQUEST, _TRACE, _PLAN_OUTCOME, _BANK_ENTRY),
+        _ENTRY_ORIGIN,
+    )
 }
 
 
@@ -371,6 +413,39 @@ def encode(record: object) -> bytes:
         raise SharedMemoryError(
             f"this {type(record).__name__} cannot be written to shared memory: {error}"
         ) from error
+    if len(payload) > MAX_BYTES:
+        raise SharedMemoryError(
+            f"this {type(record).__name__} takes {len(payload)} bytes, more than the "
+            f"{MAX_BYTES} that one record may have"
+        )
+    return payload
+
+
+def encode_with_items(record: object, list_field: str, items: Sequence[bytes]) -> bytes:
+    """As `encode`, with the items of one list of the record as msgpack bytes already.
+
+    The record's own list is not looked at. Raises SharedMemoryError as `encode` does.
+    """
+    schema = _SCHEMAS[type(record)]
+    place = [field.name for field in schema.fields].index(list_field)
+    before, after = schema.fields[:place], schema.fields[place + 1 :]
+    try:
+        head = [SCHEMA_VERSION, schema.kind, *(f.pack(getattr(record, f.name)) for f in before)]
+        tail = [field.pack(getattr(record, field.name)) for field in after]
+    except (_Refused, AttributeError, TypeError) as error:
+        raise SharedMemoryError(
+            f"this {type(record).__name__} cannot be written to shared memory: {error}"
+        ) from error
+    header = msgpack.Packer().pack_array_header
+    payload = b"".join(
+        (
+            header(len(head) + 1 + len(tail)),
+            *(msgpack.packb(value) for value in head),
+            header(len(items)),
+            *items,
+            *(msgpack.packb(value) for value in tail),
+        )
+    )
     if len(payload) > MAX_BYTES:
         raise SharedMemoryError(
             f"this {type(record).__name__} takes {len(payload)} bytes, more than the "

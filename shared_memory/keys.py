@@ -17,11 +17,14 @@ all on a Redis Cluster too; keys of the whole run share `{run}`.
 | `nesypr:{run/domain}:plans`          | stream | plan requests, for the teacher                 |
 | `nesypr:{run/domain}:traces`         | stream | traces, for the learner                        |
 | `nesypr:{run/domain}:QUEUE:batches:ID` | string | guard of a batch in a queue (expires) |
-| `nesypr:{run/domain}:SIGN:counts`    | hash   | entry digest → times, version, refusals, action |
-| `nesypr:{run/domain}:SIGN:records`   | hash   | entry digest → codes, then the entry's record  |
-| `nesypr:{run/domain}:SIGN:ages`      | zset   | entry digest by last version                   |
-| `nesypr:{run/domain}:SIGN:procedures`| hash   | codes → number, entries, last version          |
-| `nesypr:{run/domain}:SIGN:order`     | zset   | entry digest by what goes first, unless by age |
+| `nesypr:{run/domain}:SIGN:entries` | hash   | codes' digest and action → counts, origin      |
+| `nesypr:{run/domain}:SIGN:procedures`| hash   | codes' digest → number, entries, version, slot |
+| `nesypr:{run/domain}:SIGN:segment:I` | string | rows of 8192 slots: number, version, codes     |
+| `nesypr:{run/domain}:SIGN:free`      | list   | slots that may be given again                  |
+| `nesypr:{run/domain}:SIGN:ages`      | zset   | entries by last version, then as they came     |
+| `nesypr:{run/domain}:SIGN:order`     | zset   | entries by what goes first, unless by age      |
+| `nesypr:{run/domain}:SIGN:origins`   | hash   | digest → an episode's prompts                  |
+| `nesypr:{run/domain}:SIGN:kept`      | hash   | the same digest → entries from it, its bytes   |
 
 SIGN is `success` (M+) or `failure` (M-). Streams `log` and `outcomes` are numbered without gaps
 (`1-0`, `2-0`, …), so that a reader knows when it missed something.
@@ -84,15 +87,29 @@ class RunKeys:
 class SignKeys:
     """Keys of one bank: a domain's M+ or M-."""
 
-    counts: str
-    records: str
-    ages: str
+    entries: str
     procedures: str
+    ages: str
     order: str
+    origins: str
+    kept: str
+    free: str
+    segments: str  # what its segments' keys begin with; no key itself
 
-    def all(self) -> tuple[str, str, str, str, str]:
+    def all(self) -> tuple[str, ...]:
         """The bank's keys, in the order in which the scripts expect them."""
-        return (self.counts, self.records, self.ages, self.procedures, self.order)
+        return (*self.whole(), self.segments)
+
+    def whole(self) -> tuple[str, ...]:
+        """The bank's keys but for its segments."""
+        return (
+            *(self.entries, self.procedures, self.ages, self.order),
+            *(self.origins, self.kept, self.free),
+        )
+
+    def segment(self, index: int) -> str:
+        """Rows of slots `8192 * index` and on."""
+        return f"{self.segments}:{index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +160,7 @@ class DomainKeys:
 
     def sign(self, sign: Sign) -> SignKeys:
         """Keys of M+ or M-."""
-        names = ("counts", "records", "ages", "procedures", "order")
+        names = ("entries", "procedures", "ages", "order", "origins", "kept", "free", "segment")
         return SignKeys(*(self._key(f"{sign}:{name}") for name in names))
 
     def bank(self) -> tuple[str, ...]:

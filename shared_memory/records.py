@@ -120,3 +120,16 @@ class BankEntry:
     book_version: int
     accepted: bool
     prompt_tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntryOrigin:
+    """What entries of a bank that come from one episode have in common."""
+
+    success: bool
+    domain: str
+    phase: int
+    task_index: int
+    task_digest: str
+    episode: int
+    tokens: tuple[int, ...]  # of their prompts; one that continues the last shares its tokens

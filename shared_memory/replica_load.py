@@ -11,16 +11,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import redis
 
-from shared_memory.book import Codebatch, Integers
+from shared_memory.book import Integers, Rows
 from shared_memory.codec import MAX_CODES
-from shared_memory.connection import call, members
+from shared_memory.connection import call, call_all, members
 from shared_memory.errors import SharedMemoryError
-from shared_memory.keys import DomainKeys
+from shared_memory.keys import DomainKeys, SignKeys
 from shared_memory.records import SIGNS, Sign
 from shared_memory.replica_bank import ReplicaBank
+from shared_memory.segments import ROWS, row_layout
 from shared_memory.tried import held_rows
+
+_SEGMENTS_A_READ = 8
+_BYTE = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,31 +69,41 @@ def load(
     server fails or the bank is damaged.
     """
     names = keys.sign(sign)
-    bank.add(*_scanned(client, names.procedures, at.newest))
+    bank.add(*_procedures(client, names, at, at.slots[sign]))
     if bank.tried is not None:
-        counts = members(client, names.counts)
-        bank.count(held_rows((value for _, value in counts), solid))
+        bank.count(held_rows(members(client, names.entries), solid))
 
 
-def _scanned(client: redis.Redis, key: str, newest: int) -> tuple[Integers, Integers, Codebatch]:
+def _procedures(
+    client: redis.Redis, keys: SignKeys, at: Standing, slots: int
+) -> tuple[Integers, Integers, Rows]:
     """Numbers (N,), versions (N,) and codes (N, n), in the order of their numbers."""
-    held_members = dict(members(client, key))
-    codes, values = list(held_members.keys()), list(held_members.values())
-    layout = np.dtype([("number", ">u8"), ("entries", ">u4"), ("version", ">u4")])
-    widths = {len(one) for one in codes}
-    if (
-        any(len(value) != layout.itemsize for value in values)
-        or len(widths) > 1
-        or any(width % 2 for width in widths)
-    ):
-        raise SharedMemoryError(f"the bank at {key} is damaged; start a new run")
-    held = np.frombuffer(b"".join(values), dtype=layout)
-    rows = np.frombuffer(b"".join(codes), dtype=">u2").astype(np.uint16)
-    rows = rows.reshape(len(codes), rows.size // len(codes) if codes else 0)
-    order = np.argsort(held["number"], kind="stable")
-    order = order[held["number"][order] <= newest]
-    return (
-        held["number"].astype(np.int64)[order],
-        held["version"].astype(np.int64)[order],
-        rows[order],
-    )
+    layout = row_layout(at.width)
+    numbers, versions = np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.int64)
+    codes: Rows = np.zeros((slots, at.width // 2), dtype=np.uint8)
+    rows, segments = 0, -(-slots // ROWS)
+    for first in range(0, segments, _SEGMENTS_A_READ):
+        names = [
+            keys.segment(index) for index in range(first, min(segments, first + _SEGMENTS_A_READ))
+        ]
+        for name, payload in zip(names, call_all(client, [("GET", name) for name in names])):
+            held = _rows(payload or b"", layout, name, at.newest)[: slots - rows]
+            part = slice(rows, rows + held.size)
+            numbers[part], versions[part] = held["number"], held["version"]
+            if codes.dtype == np.uint8 and int(held["codes"].max(initial=0)) >= _BYTE:
+                codes = codes.astype(np.uint16)
+            codes[part] = held["codes"]
+            rows += held.size
+    order = np.argsort(numbers[:rows], kind="stable")
+    return numbers[order], versions[order], codes[order]
+
+
+def _rows(
+    payload: bytes, layout: np.dtype[np.void], name: str, newest: int
+) -> npt.NDArray[np.void]:
+    """The rows of a segment that hold a procedure; the log brings those after the newest."""
+    if len(payload) % layout.itemsize or len(payload) > ROWS * layout.itemsize:
+        raise SharedMemoryError(f"the bank at {name} is damaged; start a new run")
+    rows = np.frombuffer(payload, dtype=layout)
+    held: npt.NDArray[np.void] = rows[(rows["number"] > 0) & (rows["number"] <= newest)]
+    return held

@@ -129,14 +129,13 @@ def logged_rows(payload: bytes, sign: int) -> Iterator[TriedRow]:
             yield TriedRow(number, action, Counts(times, refused))
 
 
-def held_rows(values: Iterable[bytes], solid_after: int) -> Iterator[TriedRow]:
-    """The rows that a bank's counts hold; none of entries from before it kept actions."""
-    for value in values:
-        if len(value) <= 8:
-            continue
+def held_rows(entries: Iterable[tuple[bytes, bytes]], solid_after: int) -> Iterator[TriedRow]:
+    """The rows that a bank's entries (field, value) hold; those below `solid_after` times do not
+    count yet. `SharedMemoryError` where one is damaged."""
+    for name, value in entries:
         try:
             times, _, number, refused = _COUNTS.unpack_from(value)
-            action = value[_COUNTS.size :].decode()
+            action = name[_DIGEST_BYTES:].decode()
         except (struct.error, UnicodeDecodeError) as error:
             raise SharedMemoryError("an entry's counts are damaged; start a new run") from error
         if times >= solid_after:

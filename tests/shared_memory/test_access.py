@@ -145,7 +145,7 @@ NOBODY_MAY: tuple[tuple[str | int, ...], ...] = (
     ("BGREWRITEAOF",),
     ("SLOWLOG", "RESET"),
     ("DEL", BLOCKS.counters),
-    ("DEL", BLOCKS.sign("success").counts),
+    ("DEL", BLOCKS.sign("success").entries),
     ("UNLINK", BLOCKS.log),
     ("EXPIRE", BLOCKS.counters, 1),
     ("RENAME", BLOCKS.counters, BLOCKS.log),

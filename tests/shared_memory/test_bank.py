@@ -284,12 +284,17 @@ def test_verify_sees_damage(client: redis.Redis, make_episode: EpisodeMaker) -> 
         (["HINCRBY", keys.counters, "finished", 1], "episodes counted"),
         (["HINCRBY", keys.counters, "success:bytes", -1], "bytes"),
         (["ZREMRANGEBYRANK", held.ages, 0, 0], "filed by version"),
-        (["ZADD", held.ages, "XX", "7", "DIGEST"], "wrong version"),
-        (["HDEL", held.counts, "DIGEST"], "counts"),
-        (["HDEL", held.records, "DIGEST"], "records"),
-        (["HSET", held.records, "DIGEST", b"x" * 40], "entry"),
-        (["HSET", held.counts, "DIGEST", b"xx"], "damaged counts"),
-        (["DEL", held.procedures], "missing"),
+        (["ZADD", held.ages, "XX", "7", "KEY"], "wrong version"),
+        (["HDEL", held.entries, "KEY"], "entries are"),
+        (["HSET", held.entries, "KEY", b"x" * 51], "no origin"),
+        (["HSET", held.entries, "KEY", b"xx"], "damaged counts"),
+        (["HINCRBY", keys.counters, "success:solid", 1], "solid entries"),
+        (["DEL", held.procedures], "no codes"),
+        (["DEL", held.segment(0)], "disagrees with its row"),
+        (["SETRANGE", held.segment(0), 12, b"x"], "codes of its digest"),
+        (["RPUSH", held.free, 0], "slots"),
+        (["DEL", held.origins], "no origin"),
+        (["DEL", held.kept], "origins disagree"),
         (["ZREMRANGEBYRANK", held.order, 0, 0], "in the order of least_used"),
         (["SETBIT", keys.episodes, 77, 1], "episode numbers"),
     ]
@@ -297,8 +302,8 @@ def test_verify_sees_damage(client: redis.Redis, make_episode: EpisodeMaker) -> 
         client.flushall()
         bank = Bank(client, "run", BankConfig(retirement="least_used"))
         bank.push([make_episode(1)])
-        digest = next(bank.entries("blocks", "success"))[0]
-        call(client, *(digest if word == "DIGEST" else word for word in damage))
+        key = next(bank.entries("blocks", "success"))[0]
+        call(client, *(key if word == "KEY" else word for word in damage))
         problems = bank.verify().problems
         assert any(sentence in problem for problem in problems), (damage, problems)
 

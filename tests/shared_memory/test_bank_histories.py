@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import redis
-from bank_model import BankModel, Codes, ModelBank, similarities
+from bank_model import BankModel, Codes, similarities
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import (
@@ -25,9 +27,10 @@ from configs.schema import BankConfig
 from shared_memory.bank import Bank
 from shared_memory.bank_file import export_banks, import_banks
 from shared_memory.bank_reencoding import BankReencoding, Reencoded
+from shared_memory.codec import encode
 from shared_memory.connection import call
 from shared_memory.keys import RunKeys
-from shared_memory.records import SIGNS, Decision, Episode
+from shared_memory.records import SIGNS, Decision, EntryOrigin, Episode
 from shared_memory.replica import BankReplica
 
 CHUNKS, CODES, WIDTH = 2, 3, 5
@@ -55,29 +58,40 @@ def encoded(prompt: int, version: int) -> Codes:
     return tuple(drawn.tolist())
 
 
+def origin_bytes(number: int, sign: int, prompts: Sequence[int]) -> int:
+    """What an episode of `Histories._episode` takes in a bank beside its entries."""
+    tokens = tuple(prompt for prompt, _ in groupby(prompts))
+    origin = EntryOrigin(sign == 0, "blocks", 0, number, f"{number:032x}", number, tokens)
+    return 16 + 8 + len(encode(origin))
+
+
 class Histories(RuleBasedStateMachine):
     """Driven with `client` set by the test."""
 
     client: redis.Redis
 
-    @initialize(policy=some.sampled_from(POLICIES), most=some.sampled_from([2, 5, 100]))
-    def begin(self, policy: Any, most: int) -> None:
+    @initialize(
+        policy=some.sampled_from(POLICIES),
+        most=some.sampled_from([2, 5, 100]),
+        most_bytes=some.sampled_from([700, 2**30]),
+        solid_after=some.sampled_from([1, 1, 2, 3]),
+    )
+    def begin(self, policy: Any, most: int, most_bytes: int, solid_after: int) -> None:
         self.client.flushall()
-        self.config = BankConfig(max_entries=most, retirement=policy)
+        self.config = BankConfig(
+            max_entries=most, max_bytes=most_bytes, retirement=policy, solid_after=solid_after
+        )
         self.bank = Bank(self.client, "run", self.config)
         self.keys = RunKeys("run").domain("blocks")
         self.reencoding = BankReencoding(self.client, "run", self.config)
-        self.model = BankModel(most, policy)
+        self.model = BankModel(most, most_bytes, policy, solid_after, origin_bytes)
         self.random = np.random.default_rng(0)
         self.version = 1
         self.vectors = self.random.normal(size=(CODES, WIDTH)).astype(np.float32)
         self.mean = self.random.normal(size=(CHUNKS, WIDTH)).astype(np.float32) * 0.2
         self.born = np.zeros(CODES, dtype=np.int64)
         self.replicas = [self._replica(), self._replica()]
-        self.known: list[tuple[ModelBank, ModelBank]] = [
-            (ModelBank(), ModelBank()),
-            (ModelBank(), ModelBank()),
-        ]
+        self.known = [self.model.snapshot() for _ in self.replicas]
         self.imports = 0
 
     def _replica(self) -> BankReplica:
@@ -169,7 +183,7 @@ class Histories(RuleBasedStateMachine):
             return
         self.client.flushall()
         self.bank = Bank(self.client, "run", self.config)
-        self.model = BankModel(self.model.most, self.model.policy)
+        self.model = self.model.like_new()
 
     @rule(which=some.integers(0, 1), anew=some.booleans())
     def refresh(self, which: int, anew: bool) -> None:
@@ -207,7 +221,7 @@ class Histories(RuleBasedStateMachine):
                         action: (counts.times, counts.refused) for action, counts in actions.items()
                     } == {
                         action: (entry.times, entry.refused)
-                        for (of, action), entry in bank.entries.items()
+                        for (of, action), entry in bank.solid().items()
                         if of == codes and codes in expected
                     }
 
@@ -217,11 +231,13 @@ class Histories(RuleBasedStateMachine):
             return
         statistics = self.bank.statistics()
         assert statistics.finished == len(self.model.episodes)
-        for sign, bank in zip(SIGNS, self.model.banks, strict=True):
+        for code, sign in enumerate(SIGNS):
+            bank = self.model.banks[code]
             total = statistics.total(sign)
             assert (total.entries, total.unique) == (len(bank.entries), len(bank.procedures))
             assert (total.submitted, total.admitted) == (bank.submitted, bank.admitted)
             assert (total.retired, total.merged) == (bank.retired, bank.merged)
+            assert (total.solid, total.bytes) == (len(bank.solid()), self.model.bytes(code))
 
     def teardown(self) -> None:
         """In the end everything is re-read, entry by entry."""
@@ -257,7 +273,7 @@ def run_histories(client: redis.Redis, examples: int, steps: int) -> None:
 
 
 def test_random_histories_give_the_answers_of_a_plain_model(client: redis.Redis) -> None:
-    run_histories(client, 50, 25)
+    run_histories(client, 40, 25)
 
 
 @pytest.mark.slow

@@ -25,9 +25,9 @@ from hypothesis import strategies as some
 from configs.schema import BankConfig
 from shared_memory import codec, heartbeat, weights
 from shared_memory.bank import Bank
-from shared_memory.bank_file import export_banks, filed_entries, read_header
+from shared_memory.bank_entry import read_entry_value
+from shared_memory.bank_file import export_banks, filed_entries, read_header, stored_entry
 from shared_memory.bank_reading import most_used
-from shared_memory.bank_statistics import read_counts, stored_entry
 from shared_memory.errors import SharedMemoryError
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.outcomes import OutcomeLog
@@ -73,7 +73,7 @@ def test_records_manifests_and_counts(cases: int) -> None:
         (MANIFEST, weights._described),
         (BEAT, lambda raw: heartbeat._heartbeat("actor", raw, 0.0)),
         (codes + payloads[-1], lambda raw: stored_entry(raw, len(codes))),
-        (bytes(20) + b"pick up", lambda raw: read_counts(raw, b"digest")),
+        (bytes(51), lambda raw: read_entry_value(bytes(16) + b"pick up", raw)),
         (codes, codec.unpack_codes),
     ]
     refused = 0

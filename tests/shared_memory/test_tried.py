@@ -11,8 +11,8 @@ from hypothesis import strategies as some
 
 from configs.schema import BankConfig
 from shared_memory.bank import Bank
-from shared_memory.codec import entry_digest, pack_codes
-from shared_memory.connection import call, members
+from shared_memory.codec import entry_key, pack_codes
+from shared_memory.connection import call
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
 from shared_memory.records import SIGNS, Episode, Sign
@@ -137,30 +137,6 @@ def test_only_what_is_valid_is_told(client: redis.Redis, make_episode: EpisodeMa
     assert not replica.tried("blocks", "success", (codes + 1) % 5, BORN, 0)[0]
 
 
-def test_entries_from_before_actions_were_kept_are_completed(
-    client: redis.Redis, make_episode: EpisodeMaker
-) -> None:
-    bank = Bank(client, "run", BankConfig())
-    episode = make_episode(1, decisions=3)
-    bank.push([episode])
-    counts = RunKeys("run").domain("blocks").sign("success").counts
-    for digest, value in list(members(client, counts)):
-        call(client, "HSET", counts, digest, value[:8])
-    replica = followed(client)
-    replica.refresh()
-    codes = np.stack([decision.codes for decision in episode.decisions])
-    assert replica.tried("blocks", "success", codes, BORN, 0) == [{}, {}, {}]
-    bank.push([dataclasses.replace(episode, episode=2)])
-    replica.refresh()
-    assert replica.tried("blocks", "success", codes, BORN, 0) == [
-        {decision.action: Counts(2, 0)} for decision in episode.decisions
-    ]
-    assert bank.verify().problems == ()
-    assert bank.retire(9) == 3
-    replica.refresh()
-    assert_same(replica, bank)
-
-
 def test_damage_is_told(client: redis.Redis, make_episode: EpisodeMaker) -> None:
     bank, replica = Bank(client, "run", BankConfig()), followed(client)
     episode = make_episode(1, decisions=1)
@@ -173,8 +149,8 @@ def test_damage_is_told(client: redis.Redis, make_episode: EpisodeMaker) -> None
     with pytest.raises(SharedMemoryError, match="log is damaged"):
         replica.refresh()
     decision = episode.decisions[0]
-    digest = entry_digest(pack_codes(decision.codes), decision.action)
-    call(client, "HSET", keys.sign("success").counts, digest, b"\0" * 12)
+    key = entry_key(pack_codes(decision.codes), decision.action)
+    call(client, "HSET", keys.sign("success").entries, key, b"\0" * 12)
     with pytest.raises(SharedMemoryError, match="counts are damaged"):
         followed(client).refresh()
     with pytest.raises(SharedMemoryError, match="not told to keep the actions"):

@@ -1,0 +1,230 @@
+"""Episodes as one step of the server takes them: what is common to an episode is encoded once.
+
+An actor's decisions share nearly all of what is said of them: their task, their episode, and the
+beginning of their prompts. So an episode is encoded as one event for the outcome log, one origin
+(a record with its prompts, one after another where none continues the last), and for each
+procedure its key, its codes, and where in the origin its prompt is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
+
+import msgpack
+import numpy as np
+
+from shared_memory.codec import (
+    DIGEST_BYTES,
+    MAX_DECISIONS,
+    MAX_NAME,
+    MAX_TOKENS,
+    codes_digest,
+    encode,
+    encode_with_items,
+    pack_codes,
+)
+from shared_memory.connection import Argument
+from shared_memory.errors import SharedMemoryError
+from shared_memory.records import Codes, Decision, EntryOrigin, Episode
+
+DETAIL = struct.Struct(f">{DIGEST_BYTES}sHBII")
+"""Origin, decision, accepted, first token of its prompt there, tokens."""
+_MOST_KNOWN_ACTIONS = 4096
+_UINT16 = np.dtype(np.uint16)
+_TRUE_NO_TOKENS, _FALSE_NO_TOKENS = b"\xc3\x90", b"\xc2\x90"
+_FIVE = b"\x95"
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedEpisodes:
+    """Arguments of a step: of origins and of episodes, and how many there are of each."""
+
+    origins: list[Argument]
+    episodes: list[Argument]
+    width: int  # of the procedures' codes in bytes; 0 where there is none
+
+
+class Prompts:
+    """Prompts of one episode laid out in as few origins and tokens as they need.
+
+    A prompt that continues the last one, or begins it, shares its tokens.
+    """
+
+    def __init__(self) -> None:
+        self._closed: list[tuple[int, ...]] = []  # of the origin that is being filled
+        self._last: tuple[int, ...] = ()
+        self._start = 0
+        self._origins: list[tuple[int, ...]] = []
+
+    def place(self, tokens: tuple[int, ...]) -> tuple[int, int]:
+        """Where this prompt will be: which origin, and its first token there."""
+        last = self._last
+        if tokens[: len(last)] == last:
+            self._last = tokens
+        elif last[: len(tokens)] != tokens:
+            self._closed.append(last)
+            self._start += len(last)
+            self._last = tokens
+        if self._start and self._start + len(self._last) > MAX_TOKENS:
+            self._origins.append(tuple(chain(*self._closed)))
+            self._closed, self._start, self._last = [], 0, tokens
+        return len(self._origins), self._start
+
+    def origins(self) -> list[tuple[int, ...]]:
+        """The tokens of each origin."""
+        last = tuple(chain(*self._closed, self._last)) if self._closed else self._last
+        return [*self._origins, last]
+
+
+def encode_origins(origin: EntryOrigin, prompts: Prompts) -> list[tuple[bytes, bytes]]:
+    """(digest, record) of the origins of one episode."""
+    records = [encode(replace(origin, tokens=tokens)) for tokens in prompts.origins()]
+    return [
+        (hashlib.blake2b(record, digest_size=DIGEST_BYTES).digest(), record) for record in records
+    ]
+
+
+class EpisodeEncoder:
+    """Encodes episodes; remembers the actions that it has seen."""
+
+    def __init__(self) -> None:
+        self._actions: dict[str, tuple[bytes, bytes]] = {}
+
+    def encode(self, episodes: Sequence[Episode]) -> EncodedEpisodes:
+        """Raises SharedMemoryError where a field has a wrong type or is out of range, or codes
+        are not equally many."""
+        origins: list[Argument] = [0]
+        arguments: list[Argument] = [len(episodes)]
+        width = 0
+        for episode in episodes:
+            packed = _packed_codes(episode)
+            mine = max(map(len, packed), default=0)
+            if width and mine and mine != width:
+                raise SharedMemoryError(
+                    "procedures of one batch must have the same number of codes, not "
+                    f"{sorted((width // 2, mine // 2))}"
+                )
+            width = width or mine
+            self._encode_one(episode, packed, origins, arguments)
+        origins[0] = (len(origins) - 1) // 2
+        return EncodedEpisodes(origins, arguments, width)
+
+    def _encode_one(
+        self,
+        episode: Episode,
+        packed: list[bytes],
+        origins: list[Argument],
+        arguments: list[Argument],
+    ) -> None:
+        prompts, events = Prompts(), []
+        rows: list[tuple[bytes, bytes, int, bool, int, int, int]] = []
+        decisions = episode.decisions
+        header = _bytes_header(max(map(len, packed), default=0))
+        for decision, codes in zip(decisions, packed, strict=True):
+            number, accepted, tokens = decision.number, decision.accepted, decision.prompt_tokens
+            if (
+                type(number) is not int
+                or not 0 <= number <= MAX_DECISIONS
+                or type(accepted) is not bool
+                or type(tokens) is not tuple
+                or len(tokens) > MAX_TOKENS
+            ):
+                raise _refusal(decision)
+            action, action_value = self._actions.get(decision.action) or self._action(decision)
+            number_value = bytes((number,)) if number < 128 else msgpack.packb(number)
+            events.append(
+                b"".join(
+                    (
+                        *(_FIVE, number_value, header if codes else b"\xc4\x00", codes),
+                        action_value,
+                        _TRUE_NO_TOKENS if accepted else _FALSE_NO_TOKENS,
+                    )
+                )
+            )
+            if codes:
+                place, start = prompts.place(tokens)
+                key = codes_digest(codes) + action
+                rows.append((key, codes, number, accepted, place, start, len(tokens)))
+        if rows:
+            found = encode_origins(
+                EntryOrigin(
+                    success=episode.success,
+                    domain=episode.domain,
+                    phase=episode.phase,
+                    task_index=episode.task_index,
+                    task_digest=episode.task_digest,
+                    episode=episode.episode,
+                    tokens=(),
+                ),
+                prompts,
+            )
+            for pair in found:
+                origins.extend(pair)
+        with_prompts = bool(episode.near)  # somebody wants to read it
+        event = encode(episode) if with_prompts else encode_with_items(episode, "decisions", events)
+        arguments.extend((episode.episode, episode.book_version, 1 if episode.success else 2))
+        arguments.extend((event, len(rows)))
+        pack = DETAIL.pack
+        for key, codes, number, accepted, place, start, length in rows:
+            arguments += (key, codes, pack(found[place][0], number, accepted, start, length))
+
+    def _action(self, decision: Decision) -> tuple[bytes, bytes]:
+        """The action as bytes and as a msgpack value."""
+        action = decision.action
+        if not isinstance(action, str) or len(action) > MAX_NAME:
+            raise _refusal(decision)
+        try:
+            both = action.encode(), msgpack.packb(action)
+        except UnicodeEncodeError:
+            raise _refusal(decision) from None
+        if len(self._actions) >= _MOST_KNOWN_ACTIONS:
+            self._actions.clear()
+        self._actions[action] = both
+        return both
+
+
+def _packed_codes(episode: Episode) -> list[bytes]:
+    """The codes of each decision as bytes; none where a decision has no procedure."""
+    if len(episode.decisions) > MAX_DECISIONS:
+        raise SharedMemoryError(
+            f"this Episode cannot be written to shared memory: it has {len(episode.decisions)} "
+            f"decisions, more than {MAX_DECISIONS}"
+        )
+    codes: list[Codes] = [decision.codes for decision in episode.decisions]
+    if not codes:
+        return []
+    for each in codes:
+        if each.dtype != _UINT16 or each.ndim != 1:
+            pack_codes(each)  # says what is wrong
+    widths = {each.size for each in codes} - {0}
+    if len(widths) > 1:
+        raise SharedMemoryError(
+            f"procedures of one batch must have the same number of codes, not {sorted(widths)}"
+        )
+    if not widths:
+        return [b""] * len(codes)
+    pack_codes(next(each for each in codes if each.size))  # of an allowed width
+    payload = np.concatenate(codes).astype(">u2").tobytes()
+    ends = np.cumsum([0, *(2 * each.size for each in codes)]).tolist()
+    return [payload[start:end] for start, end in pairwise(ends)]
+
+
+def _bytes_header(size: int) -> bytes:
+    """What msgpack puts before so many bytes."""
+    value: bytes = msgpack.packb(bytes(size))
+    return value[: len(value) - size]
+
+
+def _refusal(decision: Decision) -> SharedMemoryError:
+    """Why a decision cannot be written."""
+    try:
+        encode(replace(decision, prompt_tokens=tuple(decision.prompt_tokens)))
+    except SharedMemoryError as error:
+        return error
+    return SharedMemoryError(
+        "this Decision cannot be written to shared memory: its prompt_tokens must be a tuple"
+    )
