@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from ingest import RUN, Ingest, Pushing, episode_of
+from lossy_way import LossyWay
 
 from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.bank import Bank
@@ -66,6 +67,28 @@ def test_kill_9_of_the_server_during_ingest(
     assert found.clean, found
     assert found.counted == found.acknowledged
     print(found)  # noqa: T201 - the figures, with -s
+
+
+@pytest.mark.parametrize("replies", [30, pytest.param(1000, marks=pytest.mark.slow)])
+def test_lost_replies(
+    embedded: EmbeddedServer, ingest: StartIngest, tmp_path: Path, replies: int
+) -> None:
+    way = LossyWay(tmp_path, embedded.url.removeprefix("unix://"), loss=0.0, seed=replies)
+    writers = ingest(way.url, pushing=Pushing(pause_s=0.0))
+    writers.until_more(3)
+    way.loss = 0.3
+    deadline = time.monotonic() + 200.0
+    while way.lost < replies and time.monotonic() < deadline:
+        writers.until_more(1)
+    way.loss = 0.0
+    writers.stop()
+    way.close()
+    with client_of(embedded) as client:
+        found = writers.account(client)
+    assert way.lost >= replies
+    assert found.clean, found
+    assert found.counted == found.acknowledged
+    print(way.lost, "replies lost:", found)  # noqa: T201 - the figures, with -s
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])

@@ -1,13 +1,11 @@
 """Replies get lost on the way: everything is done once all the same."""
 
-import random
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
+from lossy_way import LossyWay
 
 from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.bank import Bank
@@ -19,79 +17,13 @@ from shared_memory.server import EmbeddedServer
 from shared_memory.weights import PublishedWeights
 
 
-class LossyWay:
-    """A socket that forwards to the server and loses some replies, with the connection.
-
-    Only replies to scripts and to reads of queues get lost: those to a new connection's first
-    commands would only cost time.
-    """
-
-    def __init__(self, folder: Path, server: str, loss: float, seed: int) -> None:
-        self.url = f"unix://{folder / 'lossy.sock'}"
-        self.lost = 0
-        self._server = server
-        self._loss = loss
-        self._random = random.Random(seed)
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / "lossy.sock"))
-        self._listener.listen()
-        self._threads: list[threading.Thread] = []
-        self._start(self._accept)
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(10)
-
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listener.accept()
-            except OSError:
-                return
-            far = socket.socket(socket.AF_UNIX)
-            far.connect(self._server)
-            risky = threading.Event()
-            self._start(self._forward, near, far, risky)
-            self._start(self._answer, far, near, risky)
-
-    def _forward(self, near: socket.socket, far: socket.socket, risky: threading.Event) -> None:
-        try:
-            while data := near.recv(65536):
-                if b"EVALSHA" in data or b"XREADGROUP" in data:
-                    risky.set()
-                far.sendall(data)
-            far.shutdown(socket.SHUT_WR)
-        except OSError:
-            return  # the other direction has closed both
-
-    def _answer(self, far: socket.socket, near: socket.socket, risky: threading.Event) -> None:
-        with far, near:
-            try:
-                while data := far.recv(65536):
-                    if risky.is_set() and self._random.random() < self._loss:
-                        self.lost += 1
-                        near.shutdown(socket.SHUT_RDWR)
-                        return
-                    risky.clear()
-                    near.sendall(data)
-            except OSError:
-                return
-
-
 @pytest.fixture
 def lossy(
     server: EmbeddedServer, client: redis.Redis, tmp_path: Path
 ) -> Iterator[tuple[redis.Redis, LossyWay]]:
     way = LossyWay(tmp_path, server.url.removeprefix("unix://"), loss=0.0, seed=0)
     unsure = connect(SharedMemoryConfig(patience_s=60.0), way.url)
-    way._loss = 0.4
+    way.loss = 0.4
     yield unsure, way
     unsure.close()
     way.close()
