@@ -59,6 +59,7 @@ def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console
     """
     from cluster import driver
     from cluster.dashboard.beside import page_beside
+    from cluster.ray_gauges import RayGauges
     from cluster.tensorboard import TensorBoard
 
     builder, started = _counted_so_far(folder) if resume else (SummaryBuilder(), time.time())
@@ -67,7 +68,8 @@ def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console
     try:
         log = MetricsLog(folder.metrics_file)
         board = TensorBoard(folder.tensorboard, builder.tasks_done)
-        observers = Observers([log, builder, board, display], builder.seconds)
+        gauges = RayGauges(builder.tasks_done)
+        observers = Observers([log, builder, board, gauges, display], builder.seconds)
         try:
             with page_beside(folder.path, config.monitoring) as address:
                 if address is not None:

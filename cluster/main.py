@@ -153,6 +153,15 @@ def status(run: Run, as_json: Json = False) -> None:
 
 
 @app.command()
+def watch(run: Run) -> None:
+    """Show a run's progress from another shell, until it ends or Ctrl-C."""
+    from cluster.run_folder import RunFolder
+    from cluster.watch import watch
+
+    watch(RunFolder.look(_run_path(run)), run_console())
+
+
+@app.command()
 def dashboard(
     run: Annotated[
         str | None, typer.Argument(metavar="RUN", help="A run's name, or its folder.")
@@ -182,37 +191,55 @@ def dashboard(
 
 @app.command()
 def report(
-    run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="A run's name, or its folder.")
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN…", help="Runs' names, or their folders.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where to write the page (of several runs: a folder).")
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(help="A folder for the curves as SVG and PDF and all figures as CSV."),
+    ] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of summary.json and stop.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a run's report.html anew (also of a run that goes on or broke off)."""
+    """Write runs' report.html anew (also of a run that goes on or broke off)."""
     from cluster.conduct import known_summary
-    from cluster.run_folder import RunFolder, RunFolderError
+    from cluster.run_folder import RunFolder, RunFolderError, make_folder
     from cluster.summary import json_schema
 
     if schema:
         _print_json(json_schema())
         return
-    if run is None:
+    if not runs:
         raise NesyprError("which run? write nesypr report RUN, or nesypr report --schema")
-    folder = RunFolder.look(_run_path(run))
-    summary = known_summary(folder)
-    if summary is None:
-        raise RunFolderError(f"{folder.path} has nothing to report: no event was logged yet")
-    if as_json:
-        _print_json(summary.model_dump(mode="json"))
-        return
+    from cluster.paper_figures import write_figures
     from cluster.report import render_report
 
-    target = out.absolute() if out else folder.report_file
-    folder.write(target, render_report(folder, summary))
-    typer.echo(str(target))
+    found = []
+    for run in runs:
+        folder = RunFolder.look(_run_path(run))
+        summary = known_summary(folder)
+        if summary is None:
+            raise RunFolderError(f"{folder.path} has nothing to report: no event was logged yet")
+        found.append((folder, summary))
+    if as_json:
+        values = [summary.model_dump(mode="json") for _, summary in found]
+        _print_json(values[0] if len(values) == 1 else values)
+        return
+    for folder, summary in found:
+        target = out.absolute() if out else folder.report_file
+        if out and len(found) > 1:
+            target = target / f"{folder.name}.html"
+            make_folder(target.parent)
+        folder.write(target, render_report(folder, summary))
+        typer.echo(str(target))
+        if figures is not None:
+            place = figures.absolute() / folder.name
+            typer.echo(f"{len(write_figures(folder, summary, place))} files in {place}")
 
 
 @tasks_app.command("list")
