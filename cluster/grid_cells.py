@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from cluster.machine import hardware, library_versions
 from cluster.study_steps import digest_of
 from configs.errors import ConfigurationError
 
@@ -29,6 +30,18 @@ class KeptResult(BaseModel):
 
 
 Result = TypeVar("Result", bound=KeptResult)
+
+LIBRARIES = ("nesypr", "python", "torch", "numpy", "pymimir")
+"""Those whose versions results tell."""
+
+
+def made_on() -> tuple[str, dict[str, str]]:
+    """The machine in words, and the versions of what results hang on."""
+    machine, versions = hardware(), library_versions()
+    return (
+        f"{machine.cores} cores of {machine.processor}",
+        {name: versions[name] for name in LIBRARIES if name in versions},
+    )
 
 
 def found_result(path: Path, kept: type[Result], wanted: Mapping[str, Any]) -> Result | None:

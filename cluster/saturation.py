@@ -3,13 +3,13 @@
     found = fit_saturation(tasks, codes_used, seed=0)
     found.point, found.low, found.high      # tasks; or None, and found.refusal says why
 
-**(ours)** Curves that end (an exponential approach, Hill's curve, a broken stick) are fitted beside
-curves that do not move (a constant) and curves that go on for ever (a line, a power of the tasks as
-in Heaps's law), all by least squares over a grid of shapes, and compared by AICc with as many
-points as are independent (residuals of neighbours are alike where training wanders). The
-saturation point is where the best curve that ends has made `REACHED` of its way from the first
+**(ours)** Curves that end (an exponential approach, Hill's curve, a broken stick, a step) are
+fitted beside curves that do not move (a constant) and curves that go on for ever (a line, a power
+of the tasks as in Heaps's law), all by least squares over a grid of shapes, and compared by AICc
+with as many points as are independent (residuals of neighbours are alike where training wanders).
+The saturation point is where the best curve that ends has made `REACHED` of its way from the first
 measurement to its plateau. Its interval is that of a bootstrap of blocks of residuals, each time
-with the family chosen anew, never narrower than the distance of the measurements around it.
+with the family chosen anew, and reaches at least one measurement to either side.
 
 The fit refuses to answer where
 - there are fewer than `LEAST_POINTS` measurements;
@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
-Ending = Literal["exponential", "Hill", "broken stick"]
+Ending = Literal["exponential", "Hill", "broken stick", "step"]
 
 REACHED = 0.95
 """Share of the way to the plateau after which a curve counts as saturated."""
@@ -123,8 +123,9 @@ class _Families:
         scales = np.geomspace(self._least / 4, 1.0, 120)
         bends = np.linspace(self._least / 2, 1.0, 160)
         centres = np.geomspace(self._least / 2, 1.0, 60)
-        slopes = np.array([1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 25.0, 80.0])
+        slopes = np.array([1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 25.0])
         c, h = (grid.ravel() for grid in np.meshgrid(centres, slopes))
+        steps = self._t[1:]
         odds = REACHED / (1 - REACHED)
         logarithm = np.log(np.maximum(self._t, _TINY))
         exponent = h[:, None] * (np.log(c)[:, None] - logarithm)  # (c / t) ** h, without overflow
@@ -137,6 +138,9 @@ class _Families:
             ),
             self._shapes(
                 "broken stick", 4, np.minimum(self._t / bends[:, None], 1.0), REACHED * bends
+            ),
+            self._shapes(
+                "step", 4, (self._t >= steps[:, None]).astype(np.float64), steps
             ),
             self._shapes(
                 "Hill", 5, 1 / (1 + np.exp(np.minimum(exponent, 700.0))), c * odds ** (1 / h)
@@ -193,8 +197,9 @@ def fit_saturation(x: Sequence[float], y: Sequence[float], seed: int) -> Saturat
             *(count, independent, moves, ends),
         )
     low, high = _interval(families, best, values, independent, floor, seed)
-    before, after = tasks[tasks <= best.point], tasks[tasks >= best.point]
-    low, high = min(low, float(before[-1])), max(high, float(after[0]))
+    place = int(np.searchsorted(tasks, best.point))
+    gap = float(tasks[place] - tasks[max(place - 1, 0)])
+    low, high = min(low, best.point - gap), max(high, best.point + gap)
     if high >= tasks[-1]:
         return _refused(
             f"its interval reaches the last measurement (a plateau from {best.point:,.0f} tasks, "

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from cluster.grid_cells import difference
-from cluster.machine import hardware, library_versions
+from cluster.grid_cells import difference, made_on
 from cluster.stream_process import STATE_FILE
 from cluster.stream_rows import Look, PhaseSpan, StreamResult, StreamSetting
 from cluster.studies import Tell
@@ -32,8 +31,6 @@ SILENCE_S = 600.0
 
 FORMAT = 1
 """Of the results, and of what learning does; another one is another configuration."""
-
-LIBRARIES = ("nesypr", "python", "torch", "numpy", "pymimir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +120,7 @@ def learn_stream(
         tell(_line(looks[-1], len(planned.stream)))
 
     run_module("cluster.stream_process", str(file), on_line, SILENCE_S)
-    versions = library_versions()
-    machine = hardware()
+    machine, versions = made_on()
     return StreamResult(
         kind=kind,
         seed=config.seed,
@@ -134,8 +130,8 @@ def learn_stream(
         phases=planned.phases,
         looks=tuple(looks),
         traces=planned.traces,
-        hardware=f"{machine.cores} cores of {machine.processor}",
-        versions={name: versions[name] for name in LIBRARIES if name in versions},
+        hardware=machine,
+        versions=versions,
     )
 
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cluster.acted_banks import acted_banks
-from cluster.grid_cells import KeptResult, found_result, make_side_by_side
+from cluster.grid_cells import KeptResult, found_result, made_on, make_side_by_side
 from cluster.studies import StudyOrder, StudySize, Tell
 from cluster.study_steps import Banks, Distilled, Mode, Planned, Trial, digest_of, distil, plan
 from configs.errors import ConfigurationError
@@ -75,6 +75,8 @@ class CellResult(KeptResult):
     bank_sizes: dict[str, int]  # procedures in M+ and M-, where banks were filled
     seconds_distilling: float
     seconds_trying: float
+    hardware: str = ""  # not told by results of before it was kept
+    versions: dict[str, str] = Field(default_factory=dict)
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -191,6 +193,7 @@ def _tried(
                 rows.append(ArmRow(arm=arm.name, domain=domain, csr=rate, exe=exe(found)))
                 tell(_line(rows[-1]))
     settings = settings_of(cell, size, planned.seed)
+    machine, versions = made_on()
     return CellResult(
         kind=cell.kind,
         seed=cell.config.seed,
@@ -202,6 +205,8 @@ def _tried(
         bank_sizes=sizes,
         seconds_distilling=distilled.seconds,
         seconds_trying=time.monotonic() - began,
+        hardware=machine,
+        versions=versions,
     )
 
 

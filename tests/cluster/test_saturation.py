@@ -65,6 +65,17 @@ def test_the_interval_covers_the_known_point(shape: Shape, truth: float, noise: 
     assert np.median(plateaus) == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("shape", "truth"),
+    [(step(500), 500.0), (stick(400), 20 + REACHED * 380), (approach(150), 20 + 150 * np.log(20))],
+)
+def test_many_measurements_do_not_make_it_too_sure(shape: Shape, truth: float) -> None:
+    found = answered(fits(shape, 0.01, np.linspace(20, 1200, 60)))
+    assert len(found) >= 0.9 * SEEDS
+    covered = sum(one.low <= truth <= one.high for one in found)  # type: ignore[operator]
+    assert covered >= 0.85 * len(found)
+
+
 def test_a_falling_curve_saturates_as_its_mirror_does() -> None:
     rising, falling = fits(approach(150), 0.02), fits(lambda t: 5 - approach(150)(t), 0.02)
     assert np.median([one.point or 0 for one in falling]) == pytest.approx(
@@ -108,6 +119,29 @@ def test_noise_whose_neighbours_are_alike_is_mostly_refused() -> None:
             values[place] = 0.6 * values[place - 1] + generator.normal()
         found += fit_saturation(TASKS, values, seed).point is not None
     assert found <= 0.1 * SEEDS
+
+
+def test_a_random_walk_is_rarely_taken_for_a_plateau() -> None:
+    found = 0
+    for seed in range(SEEDS):
+        walk = np.cumsum(np.random.default_rng(seed).normal(size=len(TASKS)))
+        found += fit_saturation(TASKS, walk, seed).point is not None
+    assert found <= 0.2 * SEEDS
+
+
+def test_under_heavy_noise_answers_are_fewer_and_less_sure() -> None:
+    """The limits of it: what is answered there happened to look clear."""
+    truth = FIRST + 150 * np.log(1 / (1 - REACHED))
+    found = answered(fits(approach(150), 0.1))
+    assert 0 < len(found) < 0.95 * SEEDS
+    covered = sum(one.low <= truth <= one.high for one in found)  # type: ignore[operator]
+    assert covered >= 0.5 * len(found)
+
+
+def test_an_approach_whose_tail_could_be_longer_is_mostly_refused() -> None:
+    found = fits(approach(250), 0.03)
+    assert len(answered(found)) <= 0.5 * SEEDS
+    assert any("reaches the last measurement" in one.refusal for one in found)
 
 
 def test_too_little_is_refused_in_words() -> None:
