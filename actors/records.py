@@ -5,7 +5,7 @@ The driver imports these and `actors.actor`, and so never loads what acting need
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from configs.schema import ActingConfig, RenderingConfig, SharedMemoryConfig
@@ -49,7 +49,7 @@ class ActorSetting:
 
     run: str
     seed: int
-    url: str
+    url: str = field(repr=False)  # it may hold a password
     domains: tuple[str, ...]
     simulator: SimulatorKind
     step_limit: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -42,7 +42,7 @@ class LearnerPlan:
 
     setting: LearnerSetting
     model: ModelConfig
-    url: str
+    url: str = field(repr=False)  # it may hold a password
 
 
 @dataclass(frozen=True, slots=True)
