@@ -70,3 +70,8 @@ class ActorProcess:
         from actors.service import resident_mb
 
         return Pulse(os.getpid(), self._rounds, resident_mb())
+
+    @ray.method(concurrency_group="watch")
+    def leave(self) -> None:
+        """Give up what the node's actors share, before the end; answered beside a request."""
+        self._service.close()

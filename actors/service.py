@@ -146,6 +146,10 @@ class ActorService:
         )
         return ProbeReport(self.name, policy.version, outcomes, time.perf_counter() - began)
 
+    def close(self) -> None:
+        """Leave what the node's actors share; nothing can be asked afterwards."""
+        self._replica.close()
+
     def _refresh(self) -> Policy:
         """The newest published weights, and the banks as they stand now."""
         if self._acting.banks != "none":

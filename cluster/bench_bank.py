@@ -14,8 +14,8 @@ five, in turn in one process on one thread, several times; figures are medians.
 - Times are the process's CPU milliseconds a decision; `wall` beside them is what a clock said, and
   is worth only what the machine's load (`load`) lets it be.
 - Recall is the share of what float64 brute force finds at υ that the look-up finds.
-- The server part fills an embedded server's bank by the actors' own writes and has a fresh
-  replica read it in full.
+- "all domains" divides the same bank among `DOMAINS` domains, and a decision asks them all at once.
+- A replica on a node: see `bench_replica`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,8 @@ from __future__ import annotations
 import importlib
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,15 +32,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from configs.schema import BankConfig, SharedMemoryConfig
-from shared_memory.bank import Bank
+from cluster.bench_replica import replica_of_a_server
 from shared_memory.book import Book
-from shared_memory.connection import call, connect
 from shared_memory.lookup import Neighbours, Scanner
-from shared_memory.records import Decision, Episode
-from shared_memory.replica import BankReplica
+from shared_memory.records import SIGNS, Sign
+from shared_memory.replica import search_banks
 from shared_memory.replica_bank import ReplicaBank
-from shared_memory.server import EmbeddedServer
 
 CHUNKS, CODES, WIDTH = 64, 256, 32
 SIZES = (10_000, 100_000, 1_000_000)
@@ -52,9 +47,9 @@ THRESHOLD = 0.95
 RUNS = 5
 MOST_WRITTEN_OUT = 100_000
 MOST_GRAPH = 10_000
-MOST_ON_SERVER = 100_000
+MOST_ON_SERVER = 1_000_000
+DOMAINS = 8
 SIZES_VARIABLE = "NESYPR_BENCH_BANK_SIZES"
-_DECISIONS_AN_EPISODE = 64
 _BRUTE_FORCE_ROWS = 4096
 
 
@@ -80,7 +75,7 @@ def bench_bank() -> dict[str, Any]:
         "load": list(os.getloadavg()),
         "threads": 1,
         "milliseconds_a_decision": rows,
-        "replica_of_a_server": [on_server(_world(min(max(sizes), MOST_ON_SERVER)))],
+        "replica_of_a_server": [_on_server(min(max(sizes), MOST_ON_SERVER))],
     }
 
 
@@ -89,12 +84,13 @@ def look_ups(world: _World) -> list[dict[str, Any]]:
     bank = ReplicaBank()
     numbers = np.arange(len(world.rows), dtype=np.int64)
     bank.add(numbers, np.zeros_like(numbers), world.rows)
-    ways: dict[str, Callable[[npt.NDArray[np.uint16]], object]] = {}
+    ways: dict[str, Callable[[npt.NDArray[np.uint16]], Any]] = {}
 
-    def ours(threshold: float, scanner: Scanner) -> Callable[[npt.NDArray[np.uint16]], object]:
+    def ours(threshold: float, scanner: Scanner) -> Callable[[npt.NDArray[np.uint16]], Any]:
         return lambda codes: bank.lookup(world.book, codes, 0, NEAREST, threshold, scanner)
 
     ways["ours at υ"] = ours(THRESHOLD, "numpy")
+    ways["ours at υ, all domains"] = _in_all_domains(world)
     ways["ours, top 5, numpy"] = ours(-1.0, "numpy")
     index = _faiss_index(world)
     if index is not None:
@@ -115,40 +111,35 @@ def look_ups(world: _World) -> list[dict[str, Any]]:
         for name, (processor, wall) in times.items():
             row: dict[str, Any] = {"way": name, "entries": len(world.rows), "batch": batch}
             row |= {"ms": processor / batch, "wall_ms": wall / batch}
-            if batch == BATCH and name == "ours at υ":
-                found = bank.lookup(world.book, asked, 0, NEAREST, THRESHOLD)
-                row["recall"] = _recall(world, asked, found)
+            if batch == BATCH and name.startswith("ours at υ"):
+                row["recall"] = _recall(world, asked, ways[name](asked))
                 row["bytes_an_entry"] = bank.held_bytes / len(world.rows)
             results.append(row)
     return results
 
 
-def on_server(world: _World) -> dict[str, Any]:
-    """What a bank of one domain takes in an embedded server, and how long a replica reads it."""
-    size = len(world.rows)
-    config = BankConfig(max_entries=2 * size)
-    with (
-        tempfile.TemporaryDirectory(prefix="nesypr-bench-") as folder,
-        EmbeddedServer(folder, fsync="no") as server,
-        closing(connect(SharedMemoryConfig(), server.url)) as client,
-    ):
-        bank = Bank(client, "bench", config)
-        before = _server_bytes(client)
-        for first in range(0, size, _DECISIONS_AN_EPISODE):
-            bank.push([_episode(first, world.rows[first : first + _DECISIONS_AN_EPISODE])])
-        taken = _server_bytes(client) - before
-        processor, wall = time.process_time(), time.perf_counter()
-        replica = BankReplica(client, "bench", ["bench"], config)
-        replica.refresh()
-        processor, wall = time.process_time() - processor, time.perf_counter() - wall
-        held = replica.sizes()["bench", "success"]
-        return {
-            "entries": held,
-            "server_bytes_an_entry": taken / held,
-            "replica_bytes_an_entry": replica.held_bytes() / held,
-            "load_cpu_s": processor,
-            "load_wall_s": wall,
-        }
+def _in_all_domains(world: _World) -> Callable[[npt.NDArray[np.uint16]], Any]:
+    """The same procedures in the banks of several domains, which every decision asks."""
+    banks: dict[str, dict[Sign, ReplicaBank]] = {}
+    for place in range(DOMAINS):
+        rows = world.rows[place::DOMAINS]
+        banks[str(place)] = {sign: ReplicaBank() for sign in SIGNS}
+        numbers = np.arange(len(rows), dtype=np.int64)
+        banks[str(place)]["success"].add(numbers, np.zeros_like(numbers), rows)
+
+    def look_up(codes: npt.NDArray[np.uint16]) -> list[Neighbours]:
+        names, signs = ["0"] * len(codes), list[Sign](["success"])
+        found = search_banks(
+            banks, world.book, names, signs, codes, 0, NEAREST, THRESHOLD, scope="all"
+        )
+        return found["success"]
+
+    return look_up
+
+
+def _on_server(size: int) -> dict[str, Any]:
+    world = _world(size)
+    return replica_of_a_server(world.rows, world.decisions, world.vectors, world.mean)
 
 
 def _world(size: int) -> _World:
@@ -246,30 +237,3 @@ def _recall(world: _World, asked: npt.NDArray[np.uint16], found: list[Neighbours
         held = near.similarities[: len(true)]
         got += int(np.sum(np.abs(true[: len(held)] - held) < 1e-6))
     return got / wanted if wanted else 1.0
-
-
-def _episode(number: int, codes: npt.NDArray[np.uint16]) -> Episode:
-    return Episode(
-        episode=number,
-        task_index=number,
-        task_digest=f"{number:032x}",
-        domain="bench",
-        phase=0,
-        book_version=1,
-        success=True,
-        conditions_met=1,
-        conditions=1,
-        steps=len(codes),
-        decisions=tuple(
-            Decision(place, row, "stack block1 block2", True, tuple(range(32)))
-            for place, row in enumerate(codes)
-        ),
-        actor="bench",
-        seconds=0.0,
-        hits_success=0,
-        hits_failure=0,
-    )
-
-
-def _server_bytes(client: Any) -> int:
-    return int(call(client, "INFO", "memory")["used_memory"])

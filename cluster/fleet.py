@@ -24,6 +24,8 @@ START_DEADLINE_S = 180.0
 """An actor process imports torch and transformers, on a machine that may be busy."""
 
 PULSE_EVERY_S = 3.0
+LEAVE_DEADLINE_S = 2.0
+"""How long actors that are about to be killed may take to give up what their node shares."""
 
 MAX_DEATHS_IN_A_ROW = 8
 """Actors that were lost one after another without a report between: the run gives up. That their
@@ -162,6 +164,9 @@ class Fleet:
 
     def stop(self) -> None:
         """Kill every actor: what they pushed is safe, what they did not is acted again."""
+        leaving = [worker.handle.leave.remote() for worker in self._workers.values() if worker.up]
+        if leaving:
+            ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_DEADLINE_S)
         for worker in self._workers.values():
             ray.kill(worker.handle, no_restart=True)
             self._supervisor.closed(worker.name)

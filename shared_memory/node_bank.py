@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from shared_memory.book import Book, Codebatch, Integers, Judged, Rows, Versions
+from shared_memory.book import Book, Integers, Judged, Rows, Versions
 from shared_memory.errors import SharedMemoryError
-from shared_memory.node_head import BankHead
+from shared_memory.node_head import BankHead, TriedHead
 from shared_memory.node_judged import shared_judgement
+from shared_memory.node_tried import NodeTried
 from shared_memory.replica_bank import ReplicaBank
 
 _PAGE = 4096
@@ -34,19 +35,25 @@ class NodeBank(ReplicaBank):
     is a newer generation already.
     """
 
-    def __init__(self, stem: Path, head: BankHead, *, writable: bool = False) -> None:
+    def __init__(
+        self, stem: Path, head: BankHead, actions: bool = False, *, writable: bool = False
+    ) -> None:
         super().__init__()
         self._stem = stem
         self._writable = writable
         self._generation = head.generation
         self._allocated = head.rows
         self._open(head)
+        self._shared_tried = NodeTried(stem, head.tried, writable=writable) if actions else None
+        self.tried = self._shared_tried
 
     def adopt(self, head: BankHead) -> None:
         """Look into what is published now."""
         if (head.generation, head.capacity) != (self._generation, self._codes.shape[0]):
             self._open(head)
         self._rows, self._live = head.rows, head.live
+        if self._shared_tried is not None:
+            self._shared_tried.adopt(head.tried)
 
     @property
     def head(self) -> BankHead:
@@ -58,6 +65,7 @@ class NodeBank(ReplicaBank):
             capacity=self._codes.shape[0],
             chunks=self._codes.shape[1],
             code_bytes=self._codes.dtype.itemsize,
+            tried=TriedHead() if self._shared_tried is None else self._shared_tried.head,
         )
 
     @property
@@ -69,7 +77,8 @@ class NodeBank(ReplicaBank):
     def remove_outdated(self) -> None:
         """Take the names from all files of other generations."""
         for path in self._stem.parent.glob(f"{self._stem.name}.*"):
-            if path.name.split(".")[2] != str(self._generation):
+            kept = self._generation if path.suffix != ".tried" else self.head.tried.generation
+            if path.name.split(".")[2] != str(kept):
                 path.unlink(missing_ok=True)
 
     def _open(self, head: BankHead) -> None:
@@ -94,7 +103,7 @@ class NodeBank(ReplicaBank):
             self._judged, self._book = shared_judgement(path, book, self.rows), book
         return self._judged[: self._rows]
 
-    def _reserve(self, rows: int, codes: Codebatch) -> None:
+    def _reserve(self, rows: int, codes: Rows) -> None:
         super()._reserve(rows, codes)
         if rows > self._allocated:
             shape = self._codes.shape[0], self._codes.shape[1], self._codes.dtype

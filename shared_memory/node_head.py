@@ -48,6 +48,15 @@ class BankHead:
     code_bytes: int = 1
     tried: TriedHead = TriedHead()
 
+    @property
+    def generations(self) -> tuple[int, int]:
+        """Of the bank's file, and of what was tried."""
+        return self.generation, self.tried.generation
+
+    def emptied(self) -> BankHead:
+        """Nothing, in generations after these."""
+        return BankHead(self.generation + 1, tried=TriedHead(self.tried.generation + 1))
+
 
 @dataclass(frozen=True, slots=True)
 class DomainHead:

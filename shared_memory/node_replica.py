@@ -43,7 +43,7 @@ def open_replica(
     actions: bool = False,
 ) -> Replica:
     """The node's replica, or the process's own: as configured, and where a node can have one."""
-    if config.replica == "node" and not actions:
+    if config.replica == "node":
         try:
             return NodeReplica(client, run, domains, config.bank, actions)
         except OSError as error:
@@ -71,6 +71,7 @@ class NodeReplica(Replica):
     ) -> None:
         super().__init__(config)
         self._client = client
+        self._actions = actions
         self._deadline_s = deadline_s
         kept = f"actions={actions} solid_after={config.solid_after}"
         self.folder = NodeFolder(where(client), run, kept, base=base)
@@ -80,7 +81,9 @@ class NodeReplica(Replica):
         self._published: dict[str, DomainHead] = {}  # while this process feeds
         self._positions = dict.fromkeys(domains, 0)
         self._banks: dict[str, dict[Sign, NodeBank]] = {
-            domain: {sign: NodeBank(self._stem(domain, sign), BankHead()) for sign in SIGNS}
+            domain: {
+                sign: NodeBank(self._stem(domain, sign), BankHead(), actions) for sign in SIGNS
+            }
             for domain in domains
         }
 
@@ -118,9 +121,7 @@ class NodeReplica(Replica):
     def empty(self, feed: DomainFeed) -> Mapping[Sign, ReplicaBank]:
         """See `replica_feed.Keeper`."""
         return {
-            sign: self._writable(
-                feed.keys.name, sign, BankHead(generation=_head_of(bank).generation + 1)
-            )
+            sign: self._writable(feed.keys.name, sign, _head_of(bank).emptied())
             for sign, bank in feed.banks.items()
         }
 
@@ -132,7 +133,7 @@ class NodeReplica(Replica):
         write_head(self._head(feed.keys.name), head)
         self._published[feed.keys.name] = head
         for sign, bank in feed.banks.items():
-            changed = head.bank(sign).generation != before.bank(sign).generation
+            changed = head.bank(sign).generations != before.bank(sign).generations
             if changed and isinstance(bank, NodeBank):
                 bank.remove_outdated()
 
@@ -199,7 +200,7 @@ class NodeReplica(Replica):
             return
 
     def _writable(self, domain: str, sign: Sign, head: BankHead) -> NodeBank:
-        return NodeBank(self._stem(domain, sign), head, writable=True)
+        return NodeBank(self._stem(domain, sign), head, self._actions, writable=True)
 
     def _head(self, domain: str) -> Path:
         return self.folder.path / f"{_short(domain)}.head"

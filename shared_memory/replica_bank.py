@@ -80,7 +80,7 @@ class ReplicaBank:
         arrays = (self._numbers, self._versions, self._codes, self._judged)
         return sum(array.nbytes for array in arrays)
 
-    def add(self, numbers: Integers, versions: Integers, codes: Codebatch) -> None:
+    def add(self, numbers: Integers, versions: Integers, codes: Rows) -> None:
         """Take in procedures (m,), (m,), (m, n); known ones only have their version raised.
 
         Raises SharedMemoryError where new ones do not have higher numbers than all before.
@@ -110,7 +110,7 @@ class ReplicaBank:
         self._rows = end
         self._live += numbers.size
         if self.tried is not None:
-            self.tried.add(np.arange(before, end), codes)
+            self.tried.add(before, self.rows)
 
     def touch(self, numbers: Integers, versions: Integers) -> None:
         """Raise the last version of known procedures; unknown ones are ignored."""
@@ -213,9 +213,9 @@ class ReplicaBank:
             self._rows = places.size
             self._judged = self._judged[:0]
             if self.tried is not None:
-                self.tried.move(places)
+                self.tried.move(places, self.rows)
 
-    def _reserve(self, rows: int, codes: Codebatch) -> None:
+    def _reserve(self, rows: int, codes: Rows) -> None:
         """Room for so many rows, with codes as large as these."""
         wide = self._codes.dtype == np.uint16 or int(codes.max(initial=0)) >= _BYTE
         dtype = np.dtype(np.uint16 if wide else np.uint8)
@@ -230,8 +230,9 @@ class ReplicaBank:
         moved = self._room(rows, self._codes.shape[1], dtype)
         for start in range(0, places.size, _MOVED_AT_ONCE):
             part = places[start : start + _MOVED_AT_ONCE]
-            for new, old in zip(moved, held, strict=True):
-                new[start : start + part.size] = old[part]
+            moved[0][start : start + part.size] = held[0][part]
+            moved[1][start : start + part.size] = held[1][part]
+            moved[2][start : start + part.size] = held[2][part]
         self._numbers, self._versions, self._codes = moved
 
     def _room(

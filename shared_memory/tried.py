@@ -47,8 +47,8 @@ class TriedBank(Protocol):
     def __len__(self) -> int:
         """How many actions there are, of all procedures together."""
 
-    def add(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.unsignedinteger]) -> None:
-        """Procedures (m, n) are in these rows (m,) now."""
+    def add(self, first: int, held: npt.NDArray[np.unsignedinteger]) -> None:
+        """Procedures are in rows from `first` on now; all rows (N, n)."""
 
     def rows_of(self, codes: npt.NDArray[np.uint16]) -> Iterable[int]:
         """Rows that may have just these codes (n,), among them the one that has."""
@@ -62,8 +62,8 @@ class TriedBank(Protocol):
     def forget(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.unsignedinteger]) -> None:
         """The procedures (m, n) of these rows (m,) are forgotten."""
 
-    def move(self, places: npt.NDArray[np.int64]) -> None:
-        """What was in row `places[i]` is in row i now; nothing else is left."""
+    def move(self, places: npt.NDArray[np.int64], held: npt.NDArray[np.unsignedinteger]) -> None:
+        """What was in row `places[i]` is in row i now, nothing else is left: all rows (N, n)."""
 
 
 class TriedActions:
@@ -77,9 +77,9 @@ class TriedActions:
         """See `TriedBank`."""
         return sum(len(actions) for actions in self._actions.values())
 
-    def add(self, rows: npt.NDArray[np.int64], codes: npt.NDArray[np.unsignedinteger]) -> None:
+    def add(self, first: int, held: npt.NDArray[np.unsignedinteger]) -> None:
         """See `TriedBank`."""
-        for row, each in zip(rows.tolist(), codes.astype(np.uint16), strict=True):
+        for row, each in enumerate(held[first:].astype(np.uint16), first):
             self._rows[each.tobytes()] = row
 
     def rows_of(self, codes: npt.NDArray[np.uint16]) -> Iterable[int]:
@@ -106,7 +106,7 @@ class TriedActions:
             if self._rows.get(key) == row:
                 del self._rows[key]
 
-    def move(self, places: npt.NDArray[np.int64]) -> None:
+    def move(self, places: npt.NDArray[np.int64], held: npt.NDArray[np.unsignedinteger]) -> None:
         """See `TriedBank`."""
         now = {before: row for row, before in enumerate(places.tolist())}
         self._actions = {now[row]: each for row, each in self._actions.items() if row in now}

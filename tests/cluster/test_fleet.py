@@ -38,6 +38,9 @@ def actor_class(fails: bool) -> Any:
         def pulse(self) -> Pulse:
             return Pulse(process=1, rounds=0, resident_mb=1.0)
 
+        def leave(self) -> None:
+            pass
+
         def act(self, tasks: Any) -> ActReport:
             if fails:
                 raise RuntimeError("this task is poison")

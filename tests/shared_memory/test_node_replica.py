@@ -14,7 +14,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
-from node_processes import CODES, DOMAINS, answers, die, follow, held
+from node_processes import CHUNKS, CODES, DOMAINS, QUERIES, answers, die, follow, held
 
 from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory import node_folder, replica_bank
@@ -23,7 +23,7 @@ from shared_memory.connection import call, connect
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
 from shared_memory.node_replica import NodeReplica, open_replica
-from shared_memory.records import SIGNS, Episode
+from shared_memory.records import SIGNS, Episode, Sign
 from shared_memory.replica import BankReplica, Replica
 from shared_memory.server import EmbeddedServer
 
@@ -51,11 +51,25 @@ def opened(client: redis.Redis, base: Path, run: str = "run", **options: Any) ->
     return NodeReplica(client, run, DOMAINS, BankConfig(), base=base, **options)
 
 
+def tried(replica: Replica, domain: str, sign: Sign) -> list[Any]:
+    """What was tried with each procedure that the bank holds, and with one that it does not."""
+    rows = replica.banks()[domain][sign].rows.astype(np.uint16)
+    asked = np.unique(np.concatenate([rows.reshape(-1, CHUNKS), QUERIES[:1]]), axis=0)
+    found = replica.tried(domain, sign, asked, np.zeros(1001, dtype=np.int64), 0)
+    held = [(codes.tobytes(), dict(each)) for codes, each in zip(asked, found) if each]
+    bank = replica.banks()[domain][sign].tried
+    assert bank is not None
+    assert len(bank) == sum(len(actions) for _, actions in held)
+    return held
+
+
 def assert_same(replica: Replica, other: Replica) -> None:
     for domain in DOMAINS:
         assert replica.position(domain) == other.position(domain)
         for sign in SIGNS:
             assert held(replica, domain, sign) == held(other, domain, sign)
+            if replica.banks()[domain][sign].tried is not None:
+                assert tried(replica, domain, sign) == tried(other, domain, sign)
     for min_version, born in ((0, np.zeros(CODES, dtype=np.int64)), (2, np.arange(CODES) // 2)):
         for scope in ("domain", "all"):
             assert answers(replica, min_version, born, scope) == answers(
@@ -92,8 +106,8 @@ def test_random_histories(
 ) -> None:
     client.flushall()
     bank = Bank(client, "run", BankConfig(max_entries=15))
-    replicas = [opened(client, base) for _ in range(3)]
-    own = BankReplica(client, "run", DOMAINS, BankConfig())
+    replicas = [opened(client, base, actions=True) for _ in range(3)]
+    own = BankReplica(client, "run", DOMAINS, BankConfig(), actions=True)
     version = 1
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replica_bank, "_FEW", few)
@@ -118,7 +132,7 @@ def test_random_histories(
                 assert_same(replicas[value], own)
             elif event == "reopen":
                 replicas[value].close()
-                replicas[value] = opened(client, base)
+                replicas[value] = opened(client, base, actions=True)
             elif event == "trim":
                 call(client, "XTRIM", RunKeys("run").domain(DOMAINS[value]).log, "MAXLEN", 1)
             elif value == 0:
