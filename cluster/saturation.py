@@ -23,17 +23,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-Numbers: TypeAlias = npt.NDArray[np.float64]
+from cluster.saturation_shapes import TINY, Families, Numbers, Shapes
+
 Ending = Literal["exponential", "Hill", "broken stick", "step"]
-
-REACHED = 0.95
-"""Share of the way to the plateau after which a curve counts as saturated."""
 
 LEAST_POINTS = 10
 
@@ -54,8 +50,6 @@ CHANCE = 1.0
 LEAST_INDEPENDENT = 7.0
 """So that the criterion has room for the most parameters, and a price for them."""
 
-_TINY = 1e-12
-
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
@@ -74,84 +68,14 @@ class Saturation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shapes:
-    """Curves a + b·φ(x) with φ from 0 at the first measurement: a family's grid of φ."""
-
-    family: str
-    parameters: int  # fitted numbers, the noise's variance included
-    values: Numbers  # (shapes, n) φ at the measurements
-    reached: Numbers  # (shapes,) where REACHED of the way to the plateau (φ = 1) is made
-
-
-@dataclass(frozen=True, slots=True)
 class _Fit:
-    shapes: _Shapes
+    shapes: Shapes
     place: int
     score: float  # AICc
 
     @property
     def point(self) -> float:
         return float(self.shapes.reached[self.place])
-
-
-class _Families:
-    """All families at given places of measurement."""
-
-    def __init__(self, x: Numbers) -> None:
-        self.x = x
-        self._t = (x - x[0]) / (x[-1] - x[0])  # (n,) from 0 to 1
-        self._least = float(np.diff(self._t).min())
-
-    @cached_property
-    def constant(self) -> _Shapes:
-        """No movement."""
-        nothing = np.zeros((1, len(self._t)))
-        return _Shapes("constant", 2, nothing, np.zeros(1))
-
-    @cached_property
-    def endless(self) -> tuple[_Shapes, ...]:
-        """The line, and powers of the tasks below 1 (and above: faster and faster)."""
-        powers = np.concatenate([np.linspace(0.05, 0.95, 19), np.linspace(1.1, 3.0, 20)])
-        return (
-            self._shapes("line", 3, self._t[None], np.full(1, np.inf)),
-            self._shapes("power", 4, self._t ** powers[:, None], np.full(len(powers), np.inf)),
-        )
-
-    @cached_property
-    def ending(self) -> tuple[_Shapes, ...]:
-        """Curves with a plateau; those that would reach it after three times the tasks are out."""
-        scales = np.geomspace(self._least / 4, 1.0, 120)
-        bends = np.linspace(self._least / 2, 1.0, 160)
-        centres = np.geomspace(self._least / 2, 1.0, 60)
-        slopes = np.array([1.5, 2.0, 3.0, 4.0, 6.0, 9.0, 14.0, 25.0])
-        c, h = (grid.ravel() for grid in np.meshgrid(centres, slopes))
-        steps = self._t[1:]
-        odds = REACHED / (1 - REACHED)
-        logarithm = np.log(np.maximum(self._t, _TINY))
-        exponent = h[:, None] * (np.log(c)[:, None] - logarithm)  # (c / t) ** h, without overflow
-        found = (
-            self._shapes(
-                "exponential",
-                4,
-                1 - np.exp(-self._t / scales[:, None]),
-                -scales * np.log(1 - REACHED),
-            ),
-            self._shapes(
-                "broken stick", 4, np.minimum(self._t / bends[:, None], 1.0), REACHED * bends
-            ),
-            self._shapes(
-                "step", 4, (self._t >= steps[:, None]).astype(np.float64), steps
-            ),
-            self._shapes(
-                "Hill", 5, 1 / (1 + np.exp(np.minimum(exponent, 700.0))), c * odds ** (1 / h)
-            ),
-        )  # fmt: skip
-        return found
-
-    def _shapes(self, family: str, parameters: int, values: Numbers, reached: Numbers) -> _Shapes:
-        span = self.x[-1] - self.x[0]
-        kept = (reached <= 3.0) | ~np.isfinite(reached)
-        return _Shapes(family, parameters, values[kept], self.x[0] + span * reached[kept])
 
 
 def fit_saturation(x: Sequence[float], y: Sequence[float], seed: int) -> Saturation:
@@ -167,9 +91,9 @@ def fit_saturation(x: Sequence[float], y: Sequence[float], seed: int) -> Saturat
     count = len(tasks)
     if count < LEAST_POINTS:
         return _refused(f"{count} measurements are too few: {LEAST_POINTS} are needed", count)
-    families = _Families(tasks)
+    families = Families(tasks)
     spread = float(np.ptp(values))
-    if spread <= _TINY * max(1.0, float(np.abs(values).max())):
+    if spread <= TINY * max(1.0, float(np.abs(values).max())):
         return _refused("it never moved", count)
     values = values / spread
     floor = (1e-3) ** 2 * count  # a perfect fit is no better than one within 0.1 % of the range
@@ -228,7 +152,7 @@ def _refused(
     return Saturation(None, None, None, None, None, why, count, independent, moves, ends)
 
 
-def _best(families: Sequence[_Shapes], y: Numbers, independent: float, floor: float) -> _Fit:
+def _best(families: Sequence[Shapes], y: Numbers, independent: float, floor: float) -> _Fit:
     """The shape with the lowest AICc."""
     found = []
     for shapes in families:
@@ -239,12 +163,12 @@ def _best(families: Sequence[_Shapes], y: Numbers, independent: float, floor: fl
     return min(found, key=lambda fit: fit.score)
 
 
-def _squares(shapes: _Shapes, y: Numbers) -> Numbers:
+def _squares(shapes: Shapes, y: Numbers) -> Numbers:
     """(curves, n) → (curves, shapes): residual sums of squares of y = a + b·φ."""
     centred = y - y.mean(1, keepdims=True)
     basis = shapes.values - shapes.values.mean(1, keepdims=True)
     energy = (basis**2).sum(1)
-    explained = (centred @ basis.T) ** 2 / np.where(energy > _TINY, energy, np.inf)
+    explained = (centred @ basis.T) ** 2 / np.where(energy > TINY, energy, np.inf)
     squares: Numbers = np.maximum((centred**2).sum(1)[:, None] - explained, 0.0)
     return squares
 
@@ -267,7 +191,7 @@ def _independent(residuals: Numbers) -> float:
     count = len(residuals)
     centred = residuals - residuals.mean()
     energy = float((centred**2).sum())
-    if energy <= _TINY:
+    if energy <= TINY:
         return float(count)
     correlation = float((centred[1:] * centred[:-1]).sum()) / energy
     if correlation < CHANCE / count**0.5:
@@ -280,7 +204,7 @@ def _line(fit: _Fit, y: Numbers) -> tuple[float, float]:
     """a and b of a fit."""
     phi = fit.shapes.values[fit.place]
     centred = phi - phi.mean()
-    slope = float(centred @ y) / max(float(centred @ centred), _TINY)
+    slope = float(centred @ y) / max(float(centred @ centred), TINY)
     return float(y.mean()) - slope * float(phi.mean()), slope
 
 
@@ -291,7 +215,7 @@ def _curve(fit: _Fit, y: Numbers) -> Numbers:
 
 
 def _interval(
-    families: _Families, fit: _Fit, y: Numbers, independent: float, floor: float, seed: int
+    families: Families, fit: _Fit, y: Numbers, independent: float, floor: float, seed: int
 ) -> tuple[float, float]:
     """2.5 and 97.5 % of the points of curves made anew from blocks of the residuals."""
     count = len(y)

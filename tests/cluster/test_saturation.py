@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from cluster.saturation import REACHED, Saturation, fit_saturation
+from cluster.saturation import Saturation, fit_saturation
+from cluster.saturation_shapes import REACHED
 
 Numbers = npt.NDArray[np.float64]
 Shape = Callable[[Numbers], Numbers]
