@@ -67,16 +67,11 @@ def provenance(summary: Summary) -> str:
 
 def _points(chart: Chart) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """The points of a chart's curves: a row a point."""
-    rows = [
-        (curve.name, *map(_cell, (x, y, *bounds)))
-        for curve in chart.curves
-        for x, y, bounds in zip(
-            curve.x,
-            curve.y,
-            list(zip(curve.low, curve.high)) or [("", "")] * len(curve.x),
-            strict=True,
-        )
-    ]
+    rows: list[tuple[str, ...]] = []
+    for curve in chart.curves:
+        for place, (x, y) in enumerate(zip(curve.x, curve.y, strict=True)):
+            bounds = (curve.low[place], curve.high[place]) if curve.low else (None, None)
+            rows.append((curve.name, *map(_cell, (x, y, *bounds))))
     return ("curve", chart.x_label, chart.y_label, "low", "high"), rows
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cluster.code_counts import TASKS
+
 MOST_COLUMNS = 120
 MOST_ROWS = 128
 
@@ -51,7 +53,7 @@ class CodeUse:
         chosen = [domain] if domain is not None else list(self._windows)
         total = np.zeros((MOST_COLUMNS, codes), dtype=np.int64)
         first = np.full(codes, np.iinfo(np.int64).max)
-        width = max(1, -(-self._tasks // MOST_COLUMNS))
+        width = max(TASKS, -(-self._tasks // MOST_COLUMNS))
         for name, windows in self._windows.items():
             for one in windows:
                 np.minimum.at(first, one.codes, one.until)

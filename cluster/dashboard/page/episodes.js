@@ -58,7 +58,7 @@ export class Episodes {
       onclick: () => this.choose(one.episode),
     }, make("span", { class: one.success ? "yes" : "no" }, one.success ? "✓ " : "✕ "),
     `${whole(one.episode)} ${one.domain} `,
-    make("span", { class: "soft small" }, `${one.decisions} decisions, version ${one.version}`)))));
+    make("span", { class: "soft small" }, `${one.decisions} decision${one.decisions === 1 ? "" : "s"}, version ${one.version}`)))));
     if (focused) this.list.querySelector("[aria-current]")?.focus();
   }
 
@@ -90,7 +90,7 @@ export class Episodes {
     this.detail.replaceChildren(
       make("h3", {}, `Episode ${whole(one.episode)}, ${one.domain}`),
       make("p", {}, outcome, ` with ${one.conditions_met} of ${one.conditions} goal conditions, task ${whole(one.task_index)}, book version ${one.version}, ${one.actor}, ${number(one.seconds, 2)} s; M+ had something for ${one.hits_success} and M− for ${one.hits_failure} of ${one.decisions.length} decisions.`),
-      one.fault ? make("p", { class: "no" }, one.fault) : null,
+      ...(one.fault ? [make("p", { class: "no" }, one.fault)] : []),
       ...(decision ? [
         make("div", { class: "tools" }, back, next, make("span", {}, `Decision ${this.step + 1} of ${one.decisions.length}`)),
         make("p", {}, "Action: ", make("strong", {}, decision.action || dash), " ",
