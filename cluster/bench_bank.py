@@ -15,7 +15,7 @@ five, in turn in one process on one thread, several times; figures are medians.
   is worth only what the machine's load (`load`) lets it be.
 - Recall is the share of what float64 brute force finds at υ that the look-up finds.
 - "all domains" divides the same bank among `DOMAINS` domains, and a decision asks them all at once.
-- A replica on a node: see `bench_replica`.
+- A replica on a node: see `bench_replica`; writing: see `bench_ingest`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cluster.bench_ingest import measure_ingest
 from cluster.bench_replica import replica_of_a_server
 from shared_memory.book import Book
 from shared_memory.lookup import Neighbours, Scanner
@@ -76,6 +77,7 @@ def bench_bank() -> dict[str, Any]:
         "threads": 1,
         "milliseconds_a_decision": rows,
         "replica_of_a_server": [_on_server(min(max(sizes), MOST_ON_SERVER))],
+        "ingest": measure_ingest(),
     }
 
 

@@ -13,6 +13,8 @@ from shared_memory.book import NEVER, Book, Questions, judgement
 from shared_memory.errors import SharedMemoryError
 from shared_memory.lookup import Inquiry, Neighbours, search
 from shared_memory.pruning import TELLING, Head
+from shared_memory.records import SIGNS, Sign
+from shared_memory.replica import search_banks
 from shared_memory.replica_bank import ReplicaBank
 
 
@@ -314,3 +316,39 @@ def test_faiss_is_asked_for_only_where_it_is(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(SharedMemoryError, match=r"pip install 'nesypr\[faiss\]'"):
         faiss_scan.require_faiss()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=some.integers(0, 10_000),
+    sizes=some.lists(some.integers(0, 400), min_size=1, max_size=5),
+    threshold=some.sampled_from([-1.0, 0.3, 0.95]),
+    nearest=some.integers(1, 6),
+    pruned=some.booleans(),
+)
+def test_all_domains_are_searched_as_one_bank(
+    seed: int, sizes: list[int], threshold: float, nearest: int, pruned: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    book, rows, (vectors, mean) = procedures(seed, sum(sizes), 16, 6, 0.5, True)
+    ends = np.cumsum([0, *sizes])
+    banks: dict[str, dict[Sign, ReplicaBank]] = {
+        str(place): {"success": bank_of(rows[first:end]), "failure": bank_of(rows[:0])}
+        for place, (first, end) in enumerate(pairwise(ends))
+    }
+    queries = random.integers(0, 40, (7, 16)).astype(np.uint16)
+    queries[::2] = rows[random.integers(0, len(rows), 4)] if len(rows) else 0
+    domains = [str(place) for place in random.integers(0, len(sizes), 7)]
+    with pytest.MonkeyPatch.context() as patch:
+        if pruned:
+            patch.setattr(lookup, "_FEWEST_TO_PRUNE", 1)
+        found = search_banks(
+            *(banks, book, domains, SIGNS, queries, 0, nearest, threshold), scope="all"
+        )
+    assert [len(near) for near in found["failure"]] == [0] * 7
+    cosines = -np.sort(-brute_force(vectors, mean, queries, rows), axis=1)
+    for neighbours, row, query in zip(found["success"], cosines, queries):
+        expected = row[row >= threshold][:nearest]
+        np.testing.assert_allclose(neighbours.similarities, expected, atol=1e-9)
+        own = brute_force(vectors, mean, query[None], neighbours.codes)[0]
+        np.testing.assert_allclose(neighbours.similarities, own, atol=1e-9)
