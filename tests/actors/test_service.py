@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -93,7 +94,9 @@ def client(server: EmbeddedServer) -> Iterator[redis.Redis]:
     made.close()
 
 
-def service(client: redis.Redis, run: str, acting: ActingConfig = ACTING) -> ActorService:
+def service(
+    client: redis.Redis, run: str, acting: ActingConfig = ACTING, episodes_every: int = 0
+) -> ActorService:
     return ActorService(
         name="actor-0",
         run=run,
@@ -105,6 +108,7 @@ def service(client: redis.Redis, run: str, acting: ActingConfig = ACTING) -> Act
         domains=tuple(DOMAINS),
         acting=acting,
         shared_memory=SharedMemoryConfig(),
+        episodes_every=episodes_every,
     )
 
 
@@ -187,6 +191,25 @@ def test_without_hits_the_answer_is_that_of_the_lm_alone(client: redis.Redis) ->
     assert answers["alone"].action_tokens == answers["no hit"].action_tokens
     assert not answers["alone"].hit_success
     assert answers["hits"].hit_success or answers["hits"].hit_failure
+
+
+def test_a_watched_episode_tells_what_banks_changed(client: redis.Redis) -> None:
+    PublishedWeights(client, "watched").publish(0, to_bytes(model(0), 0))
+    acting = ACTING.model_copy(update={"threshold": -1.0, "restrict": False})
+    actor, watching = (service(client, "watched", acting, episodes_every=every) for every in (0, 4))
+    actor.act(ASSIGNMENTS)  # fills the banks
+    again = [replace(one, episode=one.episode + 40) for one in ASSIGNMENTS]
+    watching.act(again)
+    events, _ = OutcomeLog(client, "watched", tuple(DOMAINS)).read({})
+    episodes = [event.episode for event in events if isinstance(event, EpisodeEvent)]
+    for episode in episodes:
+        watched = episode.episode >= 40 and episode.episode % 4 == 0 and bool(episode.decisions)
+        assert bool(episode.near) == watched
+        assert all(bool(one.prompt_tokens) == watched for one in episode.decisions)
+        assert len(episode.near) == len(episode.alone) == watched * len(episode.decisions)
+        if watched:
+            assert sum(near in ("success", "both") for near in episode.near) == episode.hits_success
+    assert any(any(episode.near) for episode in episodes)
 
 
 def test_acting_keeps_no_gradients(client: redis.Redis) -> None:

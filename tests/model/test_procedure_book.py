@@ -79,6 +79,26 @@ def test_statistics_by_hand() -> None:
     assert statistics.quantisation_error == pytest.approx(4 / (1 + 81 + 1 + 1))
 
 
+def test_the_error_on_old_tasks_stands_apart() -> None:
+    book = started(BookConfig(codes=8, width=4, revival="off"))
+    book.start_window()
+    assert book.statistics().quantisation_error_old is None
+    memory = torch.randn(10, 2, 4)
+    old = torch.arange(10) < 3
+    book.old = old
+    vectors = book.codes[book.nearest(memory)]  # before the codes move
+    book(memory)
+    found = book.statistics()
+    errors = (memory - vectors).square().sum((1, 2))
+    energies = memory.square().sum((1, 2))
+    for mine, value in (
+        (old, found.quantisation_error_old),
+        (~old, found.quantisation_error_new),
+        (old | ~old, found.quantisation_error),
+    ):
+        assert value == pytest.approx(float(errors[mine].sum() / energies[mine].sum()), rel=1e-5)
+
+
 def test_memories_pass_unquantised_until_the_warm_up_is_over_and_always_if_so_configured() -> None:
     memory = torch.randn(64, 2, 4)
     book = ProcedureBook(BookConfig(codes=8, width=4, warmup_steps=2), chunks=2)
