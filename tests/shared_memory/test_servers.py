@@ -18,6 +18,8 @@ from redis_servers import (
     watched_by_sentinels,
 )
 
+from cluster.bank_place import opened
+from configs.errors import ConfigurationError
 from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.bank import Bank
 from shared_memory.bank_file import export_banks, import_banks, read_header
@@ -121,6 +123,13 @@ def test_a_cluster_does_everything(
     assert len(held) == 3
     assert all(held)  # the domains are spread over the nodes
     client.close()
+    with opened(cluster.url, tmp_path, "run") as at:
+        assert at.bank.verify().closed
+    with (
+        pytest.raises(ConfigurationError, match=r"several runs.*other, run"),
+        opened(cluster.url, tmp_path),
+    ):
+        pass
 
 
 def test_a_clusters_scripts_and_pipelines(cluster: Clustered) -> None:
