@@ -120,8 +120,9 @@ def _how_made(results: Sequence[StreamResult]) -> str:
         f"{len(first.phases)} phases; R of {memory['slots'] * memory['width'] // book['width']} "
         f"chunks; {last.steps:,} steps at a constant rate, a look every "
         f"{measuring['checkpoint_tasks']} tasks with {last.probes[0].tasks} held-out tasks a phase "
-        f"and up to {measuring['sample']:,} decisions; seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}; 95 % "
-        f"intervals of the tasks, or over seeds where those are wider; {minutes:.0f} model minutes "
+        f"and up to {measuring['sample']:,} decisions; seed{'s' * (len(seeds) > 1)} "
+        f"{', '.join(map(str, seeds))}; 95 % intervals of the tasks, or over seeds where those "
+        f"are wider; {minutes:.0f} model minutes "
         f"on {first.hardware}; {versions}."
     )
 
