@@ -180,11 +180,12 @@ def dashboard(
 
     if (run is None) != every:
         raise NesyprError("which run? write nesypr dashboard RUN, or nesypr dashboard --all")
-    folder = _run_path("x").parent if run is None else RunFolder.look(_run_path(run)).path
+    root = Path(os.environ.get("NESYPR__FOLDER", "runs")).absolute()
+    folder = root if run is None else RunFolder.look(_run_path(run)).path
     place = bind(host, port)
     typer.echo(f"page     {place.url}")
     if run is None:
-        serve(place, folder.absolute(), None)
+        serve(place, folder, None)
     else:
         serve(place, folder.parent, folder.name)
 
