@@ -103,8 +103,9 @@ class NodeBank(ReplicaBank):
             self._judged, self._book = shared_judgement(path, book, self.rows), book
         return self._judged[: self._rows]
 
-    def _reserve(self, rows: int, codes: Rows) -> None:
-        super()._reserve(rows, codes)
+    def reserve(self, rows: int, codes: Rows) -> None:
+        """See `ReplicaBank`."""
+        super().reserve(rows, codes)
         if rows > self._allocated:
             shape = self._codes.shape[0], self._codes.shape[1], self._codes.dtype
             _allocate(self._path(self._generation), *shape, self._allocated, rows)

@@ -103,7 +103,7 @@ class ReplicaBank:
             )
         if not numbers.size:
             return
-        self._reserve(end, codes)
+        self.reserve(end, codes)
         self._numbers[before:end] = numbers
         self._versions[before:end] = np.minimum(versions, NEVER - 1)
         self._codes[before:end] = codes
@@ -215,11 +215,11 @@ class ReplicaBank:
             if self.tried is not None:
                 self.tried.move(places, self.rows)
 
-    def _reserve(self, rows: int, codes: Rows) -> None:
+    def reserve(self, rows: int, codes: Rows) -> None:
         """Room for so many rows, with codes as large as these."""
         wide = self._codes.dtype == np.uint16 or int(codes.max(initial=0)) >= _BYTE
         dtype = np.dtype(np.uint16 if wide else np.uint8)
-        if not self._rows:
+        if not self._rows and self._codes.shape[1] != codes.shape[1]:
             self._codes = np.empty((0, codes.shape[1]), dtype=dtype)
         if rows > self._codes.shape[0] or dtype != self._codes.dtype:
             self._move(np.arange(self._rows), rows, dtype)

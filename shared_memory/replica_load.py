@@ -25,6 +25,7 @@ from shared_memory.segments import ROWS, row_layout
 from shared_memory.tried import held_rows
 
 _SEGMENTS_A_READ = 8
+_ADDED_AT_ONCE = 65_536
 _BYTE = 256
 
 
@@ -69,7 +70,12 @@ def load(
     server fails or the bank is damaged.
     """
     names = keys.sign(sign)
-    bank.add(*_procedures(client, names, at, at.slots[sign]))
+    numbers, versions, codes = _procedures(client, names, at, at.slots[sign])
+    order = np.argsort(numbers, kind="stable")
+    bank.reserve(order.size, codes)
+    for start in range(0, order.size, _ADDED_AT_ONCE):
+        part = order[start : start + _ADDED_AT_ONCE]
+        bank.add(numbers[part], versions[part], codes[part])
     if bank.tried is not None:
         bank.count(held_rows(members(client, names.entries), solid))
 
@@ -77,7 +83,7 @@ def load(
 def _procedures(
     client: redis.Redis, keys: SignKeys, at: Standing, slots: int
 ) -> tuple[Integers, Integers, Rows]:
-    """Numbers (N,), versions (N,) and codes (N, n), in the order of their numbers."""
+    """Numbers (N,), versions (N,) and codes (N, n), in no order."""
     layout = row_layout(at.width)
     numbers, versions = np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.int64)
     codes: Rows = np.zeros((slots, at.width // 2), dtype=np.uint8)
@@ -94,8 +100,7 @@ def _procedures(
                 codes = codes.astype(np.uint16)
             codes[part] = held["codes"]
             rows += held.size
-    order = np.argsort(numbers[:rows], kind="stable")
-    return numbers[order], versions[order], codes[order]
+    return numbers[:rows], versions[:rows], codes[:rows]
 
 
 def _rows(
