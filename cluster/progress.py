@@ -30,7 +30,10 @@ from cluster.observer import (
 LINE_EVERY_S = 5.0
 DRAWS_PER_S = 2
 WINDOW = 100
-"""Tasks over which CSR is averaged, and the rate measured."""
+"""Tasks over which CSR is averaged."""
+
+RATE_S = 30.0
+"""Seconds of acting over which the rate is measured: tasks come in batches."""
 
 
 def make_display(console: Console) -> RunObserver:
@@ -62,7 +65,7 @@ class Standing:
         self.alarm = ""
         self.ended = ""
         self._recent: deque[bool] = deque(maxlen=WINDOW)
-        self._ticks: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+        self._ticks: deque[tuple[float, int]] = deque()
 
     def update(self, event: Event, seconds: float) -> None:
         """Take an event."""
@@ -74,10 +77,12 @@ class Standing:
                 self.codes, self.version = event.codes, event.version
             case PhaseStarted():
                 self.phase, self.phases = f"{event.phase + 1} {event.name}", event.phase + 1
+                self._ticks.clear()
+                self._ticks.append((seconds, self.done))
             case EpisodeFinished():
                 self.done += 1
                 self._recent.append(event.success)
-                self._ticks.append((seconds, self.done))
+                self._tick(seconds)
             case VersionPublished():
                 self.version, self.loss = event.version, event.loss
                 self.codes_used, self.codes_dead = event.codes_used, event.codes_dead
@@ -108,11 +113,18 @@ class Standing:
 
     @property
     def rate(self) -> float | None:
-        """Tasks a second, over the last tasks."""
+        """Tasks a second of acting, lately in this phase."""
         if len(self._ticks) < 2:
             return None
         (start, first), (end, last) = self._ticks[0], self._ticks[-1]
         return (last - first) / (end - start) if end > start else None
+
+    def _tick(self, seconds: float) -> None:
+        if len(self._ticks) > 1 and self._ticks[-1][0] == seconds:
+            self._ticks.pop()
+        self._ticks.append((seconds, self.done))
+        while len(self._ticks) > 2 and self._ticks[1][0] < seconds - RATE_S:
+            self._ticks.popleft()
 
     @property
     def left_s(self) -> float | None:

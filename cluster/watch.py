@@ -61,6 +61,7 @@ def watch(folder: RunFolder, console: Console) -> None:
         ) as live:
             while _told(seen, live.console):
                 time.sleep(LOOK_EVERY_S)
+        _tell_end(seen, console)
         return
     printed = float("-inf")
     while True:
@@ -70,6 +71,7 @@ def watch(folder: RunFolder, console: Console) -> None:
             line = f"[{clock(seen.standing.seconds)}] {standing_line(seen.standing)}"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if not going_on:
+            _tell_end(seen, console)
             return
         time.sleep(LOOK_EVERY_S)
 
@@ -81,3 +83,7 @@ def _told(seen: Watch, console: Console) -> bool:
         style = "yellow" if isinstance(event, Alarm) else "dim"
         console.print(Text(f"[{clock(seconds)}] {event_line(event)}", style=style))
     return going_on
+
+
+def _tell_end(seen: Watch, console: Console) -> None:
+    console.print(f"{seen.folder.name}: {seen.folder.state()}", markup=False, highlight=False)

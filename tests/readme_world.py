@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -113,6 +114,38 @@ class World:
         if words not in self._results:
             self._results[words] = self._nesypr(words)
         return self._results[words]
+
+    def page(self, words: tuple[str, ...]) -> str:
+        """What is at the address that `nesypr WORDS` prints; Ctrl-C ends it without a word."""
+        log = self.folder / "page.txt"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [self.program("nesypr"), *words],
+                cwd=self.folder,
+                env=clean_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        try:
+            deadline = time.monotonic() + DEADLINE_S
+            address = None
+            while address is None:
+                said = log.read_text(encoding="utf-8")
+                assert process.poll() is None, said
+                assert time.monotonic() < deadline, said
+                address = re.search(r"http://\S+", said)
+                time.sleep(0.1)
+            with urllib.request.urlopen(address.group(), timeout=30) as page:
+                text = page.read().decode()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) in (0, 130)
+        finally:
+            end(process)
+        assert "Traceback" not in log.read_text(encoding="utf-8")
+        assert isinstance(text, str)
+        return text
 
     def python(self, text: str) -> Result:
         """Run a Python program in the folder, once."""

@@ -127,6 +127,15 @@ def test_the_command_runs(words: tuple[str, ...], world: World) -> None:
                 page = Path(result.output.strip())
                 assert page.name == options[options.index("--out") + 1]
                 assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+        case ("nesypr", "watch" | "dashboard" as command, run):
+            (started,) = [words for words in RUNS if name_of(words) == run]
+            check_run(started, world)
+            if command == "watch":
+                result = world.nesypr((command, run))
+                assert result.code == 0, result.output
+                assert "finished" in result.output
+            else:
+                assert "<title>nesypr" in world.page((command, run))
         case ("nesypr", "study", *_):
             result = world.nesypr((*words[1:], *SMALL_STUDY))
             assert result.code == 0, result.output
