@@ -3,12 +3,14 @@
 An embedded server's bank is filled by the actors' own writes; then `READERS` actors of a node, in
 one process here, open their replicas one after the other, and each asks for the best five whatever
 their cosine, so that everything is summed. The first loads for all. An entry takes what the files
-of the replica take, and what the memory of all these actors beside them grew by once the bank was
-not empty (an actor's tables of the book are as large for an empty one: `book_bytes`).
+of the replica take, and what the memory that each of these actors holds for itself grew by. Apart,
+because they do not grow with the bank: an actor's tables of the book (`book_bytes`), and what its
+look-up borrows and the allocator keeps for the next (`borrowed_bytes`, given back on demand).
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import tempfile
 import time
@@ -54,19 +56,20 @@ def replica_of_a_server(
         _fill(Bank(client, "bench", config.bank), rows)
         filled_s = time.perf_counter() - began
         taken = _server_bytes(client) - before
-        grown = book = 0
+        grown = book = borrowed = 0
         times: list[tuple[float, float]] = []
         for _ in range(READERS):
             replica = open_replica(client, "bench", ["bench"], config)
             stack.callback(replica.close)
-            without = _own_bytes()
+            before = _held_bytes()
             replica.lookup("bench", "success", decisions, vectors, mean, born, 0, 5, -1.0)
-            own = _own_bytes()
+            book, before = _held_bytes() - before, _held_bytes()
             processor, wall = time.process_time(), time.perf_counter()
             replica.refresh()
             times.append((time.process_time() - processor, time.perf_counter() - wall))
             replica.lookup("bench", "success", decisions, vectors, mean, born, 0, 5, -1.0)
-            book, grown = own - without, grown + _own_bytes() - own
+            borrowed, after = _own_bytes(), _held_bytes()
+            borrowed, grown = borrowed - after, grown + after - before
         entries = replica.sizes()["bench", "success"]
         return {
             "entries": entries,
@@ -75,6 +78,7 @@ def replica_of_a_server(
             "readers": READERS,
             "node_bytes_an_entry": (replica.held_bytes() + grown) / entries,
             "book_bytes": book,
+            "borrowed_bytes": borrowed,
             "replica_bytes_an_entry": replica.held_bytes() / entries,
             "load_cpu_s": times[0][0],
             "load_wall_s": times[0][1],
@@ -120,6 +124,15 @@ def _own_bytes() -> int:
         return 0
     lines = _STATUS.read_text(encoding="ascii").splitlines()
     return sum(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
+
+
+def _held_bytes() -> int:
+    """The same without what the allocator keeps though nothing uses it (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        gc.collect()
+        trim(0)
+    return _own_bytes()
 
 
 def _server_bytes(client: Any) -> int:
