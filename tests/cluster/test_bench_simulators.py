@@ -14,10 +14,12 @@ from cluster.bench import bench_table, list_benches
 
 def test_it_compares_what_both_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "STEPS", 6)
-    result = bench.bench_simulators(["blocks", "elevator", "river"])
+    result = bench.bench_simulators(["blocks", "elevator", "river", "snake"])
     assert [row["domain"] for row in result["rows"]] == ["blocks", "elevator"]
     assert result["steps_compared"] >= 12
     assert "by chance" in result["left_out"]["river"]
+    assert "PDDLGym raises TypeError" in result["left_out"]["snake"]
+    assert result["domains_uncompared"] == 0
     for row in result["rows"]:
         assert row["ratio"] == row["steps_per_s"] / row["pddlgym_steps_per_s"] > 1
         assert row["resets_per_s"] > 0
@@ -30,7 +32,9 @@ def test_it_compares_what_both_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pddlgym_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "PDDLGYM_SECONDS", 0.05)
     began, stdout = time.process_time(), sys.stdout
-    (row,) = bench.bench_simulators(["sokoban"])["rows"]
+    result = bench.bench_simulators(["sokoban"])
+    (row,) = result["rows"]
+    assert result["domains_uncompared"] == (row["steps"] == 0)
     assert time.process_time() - began < 10
     assert row["steps"] < bench.STEPS
     assert row["ratio"] > 10
