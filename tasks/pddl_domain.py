@@ -153,8 +153,24 @@ class PddlDomain:
 
     def task_from_file(self, file: Path) -> Task:
         """The task of a problem file; `TaskError` if it cannot be read."""
-        folder = "test" if file in self.test_files else "train"
-        return self.task(self.problem_from_file(file), f"file:{self.name}:{folder}/{file.name}")
+        split = "test" if file in self.test_files else "train"
+        origin = f"file:{self.name}:{split}/{self._path_in_split(file)}"
+        return self.task(self.problem_from_file(file), origin)
+
+    def _path_in_split(self, file: Path) -> str:
+        """The file's name in origins; beside `domain.pddl` and in `problems/` can be twins."""
+        in_problems = file.parent == self.file.parent / "problems"
+        return f"problems/{file.name}" if in_problems else file.name
+
+    @cached_property
+    def _files_by_origin(self) -> Mapping[str, Path]:
+        """Each problem file by its split and path, as origins have them."""
+        splits = {"train": self.train_files, "test": self.test_files}
+        return {
+            f"{split}/{self._path_in_split(file)}": file
+            for split, files in splits.items()
+            for file in files
+        }
 
     def draw(self, size: Mapping[str, tuple[int, int]], seed: int) -> Task:
         """Draw a task from the generator; `size` holds (least, most) for parameters.
@@ -178,12 +194,10 @@ class PddlDomain:
             raise TaskError(f"'{origin}' is not the origin of a task of domain '{self.name}'")
         detail = rest.removeprefix(f"{self.name}:")
         if kind == "file":
-            folder, _, file_name = detail.partition("/")
-            files = self.test_files if folder == "test" else self.train_files
-            for file in files:
-                if file.name == file_name:
-                    return self.task_from_file(file)
-            raise TaskError(f"domain '{self.name}' has no problem file '{detail}' any more")
+            file = self._files_by_origin.get(detail)
+            if file is None:
+                raise TaskError(f"domain '{self.name}' has no problem file '{detail}' any more")
+            return self.task_from_file(file)
         drawn, _, seed = detail.rpartition(":")
         pairs = (pair.split("=") for pair in drawn.split(","))
         return self.draw({name: (int(value), int(value)) for name, value in pairs}, int(seed))

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from configs.schema import DomainShare, PhaseConfig, StreamConfig
 from tasks.catalogue import list_tasks
 from tasks.domains import domain_names, get_domain
 from tasks.errors import TaskError
 from tasks.generators import GENERATORS
 from tasks.simulators import make_simulator
+from tasks.stream import TaskStream
 
 
 def test_the_domains_with_generators_come_first() -> None:
@@ -51,12 +53,31 @@ def test_a_users_folder(tmp_path: Path) -> None:
     assert domain.word == "gripper-strips"
     task = domain.task_from_file(domain.train_files[0])
     assert task.domain == str(folder)
-    assert task.origin.endswith(":train/p1.pddl")
+    assert task.origin.endswith(":train/problems/p1.pddl")
     simulator = make_simulator(domain)
     simulator.reset(task)
     assert simulator.step(simulator.applicable_actions()[0])
     (row,) = list_tasks([str(folder)])
     assert (row.train, row.test, row.generator, row.simulator) == (1, 1, False, "mimir")
+
+
+def test_files_of_the_same_name_in_both_folders_are_told_apart(tmp_path: Path) -> None:
+    gripper = get_domain("gripper")
+    (tmp_path / "domain.pddl").write_text(gripper.text)
+    for number, folder in enumerate((tmp_path, tmp_path / "problems", tmp_path / "test")):
+        folder.mkdir(exist_ok=True)
+        (folder / "p.pddl").write_text(gripper.draw({}, number).problem)
+    domain = get_domain(str(tmp_path))
+    tasks = [domain.task_from_file(file) for file in (*domain.train_files, *domain.test_files)]
+    places = [task.origin.removeprefix(f"file:{domain.name}:") for task in tasks]
+    assert places == ["train/p.pddl", "train/problems/p.pddl", "test/p.pddl"]
+    assert len({task.digest for task in tasks}) == 3
+    assert [domain.task_from_origin(task.origin) for task in tasks] == tasks
+    share = DomainShare(name=str(tmp_path), source="files")
+    phase = PhaseConfig(name="twins", tasks=2, domains=(share,))
+    stream = TaskStream(StreamConfig(phases=(phase,), probe_tasks=1, distinct=True), 0)
+    for _ in range(2):  # drawn, then found again by their origins
+        assert {task.digest for task in stream} == {task.digest for task in tasks[:2]}
 
 
 def test_a_folder_without_a_domain(tmp_path: Path) -> None:
