@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -51,7 +50,6 @@ _CHECKSUM_BYTES = 32
 _READ_BYTES = 1024 * 1024
 _ROWS_A_STEP = 500
 _MOST_TIMES = 2**32 - 1
-BOOK_VERSION = struct.Struct(">I")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +211,7 @@ def _restore(
         codes = each.record[: each.width]
         detail = (origin, entry.decision, entry.accepted, start, len(entry.prompt_tokens))
         arguments.extend((entry_key(codes, entry.action), codes, each.times, each.refused))
-        arguments.extend(
-            (each.version, BOOK_VERSION.pack(entry.book_version) + DETAIL.pack(*detail))
-        )
+        arguments.extend((each.version, entry.book_version, DETAIL.pack(*detail)))
     return RESTORE.run(client, step_keys(keys), arguments)
 
 

@@ -238,6 +238,7 @@ def test_the_scripts_commands_are_known_to_the_rules() -> None:
     reads = {
         *("HGET", "HLEN", "HSTRLEN", "ZRANGE", "ZRANGEBYSCORE", "EXISTS", "XPENDING", "XINFO"),
         *("TIME", "XLEN", "GET", "GETRANGE", "STRLEN", "GETBIT", "HMGET", "ZCARD", "HEXISTS"),
+        "HGETALL",
     }
     for role, scripts in texts.items():
         rules = (*access._COMMANDS[role], *access._ON_WEIGHTS)
