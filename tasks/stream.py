@@ -29,12 +29,12 @@ import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 from configs.schema import DomainShare, StreamConfig
 from tasks.domains import Domain, get_domain
 from tasks.errors import TaskError
+from tasks.file_tasks import FileTasks
 from tasks.stream_phases import Phase, lay_out, size_at, turns
 from tasks.task import Task
 
@@ -43,6 +43,8 @@ MOST_DRAWS = 2000
 
 MOST_PROBE_DRAWS = 400
 """Draws for one task of a probe before its domain counts as exhausted."""
+
+_FILE_TASKS = FileTasks()
 
 
 @dataclass(slots=True)
@@ -87,6 +89,7 @@ class TaskStream:
         self._came: list[tuple[str, str]] = []  # domain and origin of each distinct task so far
         self._met: set[str] = set()  # their contents
         self._dry: set[str] = set()  # sources that have no more of them
+        self._tried: set[tuple[str, Path]] = set()  # domain and file of what was taken or passed by
         for phase_ in self.phases[: 1 if config.distinct else None]:
             _ = self[phase_.start]
 
@@ -170,14 +173,17 @@ class TaskStream:
             share = _by_weight(rng, left)
 
     def _candidates(self, rng: random.Random, share: DomainShare, place: float) -> Iterator[Task]:
-        """Draws of a share; each of its files once."""
+        """Draws of a share; each of its files once in the stream: what it holds came, or may not
+        come at all."""
         if share.source == "generator":
             for _ in range(MOST_DRAWS):
                 yield self._draw(rng, share, place, probe=False)
         else:
             domain = self._domains[share.name]
             for file in rng.sample(domain.train_files, len(domain.train_files)):
-                yield _file_task(domain.name, file)
+                if (domain.name, file) not in self._tried:
+                    self._tried.add((domain.name, file))
+                    yield _FILE_TASKS.task(domain.name, file)
 
     def phase_of(self, index: int) -> Phase:
         """The phase to which task number `index` belongs."""
@@ -239,7 +245,7 @@ class TaskStream:
         if share.source == "generator":
             return domain.draw(size_at(share, place), rng.getrandbits(62))
         files = domain.test_files if probe and domain.test_files else domain.train_files
-        return _file_task(domain.name, rng.choice(files))
+        return _FILE_TASKS.task(domain.name, rng.choice(files))
 
 
 def _by_weight(rng: random.Random, shares: Sequence[DomainShare]) -> DomainShare:
@@ -264,11 +270,6 @@ def _check_source(domain: Domain, share: DomainShare) -> None:
         raise TaskError(f"domain '{share.name}' has no problem files: use 'source: generator'")
     elif share.size or share.drift_to:
         raise TaskError(f"domain '{share.name}' is read from files, so that 'size' has no meaning")
-
-
-@lru_cache(maxsize=4096)
-def _file_task(domain: str, file: Path) -> Task:
-    return get_domain(domain).task_from_file(file)
 
 
 def _number(*parts: object) -> int:
