@@ -46,7 +46,7 @@ class Guard:
         self._watched = False
 
     def call(self, work: Callable[[], _T]) -> _T:
-        """What `work` returns; raises SimulatorError for all that it raises, and past the time."""
+        """What `work` returns; SimulatorError for all it raises but KeyboardInterrupt, and late."""
         if not self._watched:
             self._watched = True
             threading.Thread(target=_watch, args=(weakref.ref(self),), daemon=True).start()
@@ -62,7 +62,9 @@ class Guard:
             raise SimulatorError(
                 f"the simulator did not come back within {self.deadline_s:g} s"
             ) from None
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             words = " ".join(f"{type(error).__name__}: {error}".split())
             raise SimulatorError(words[:LONGEST_REASON]) from error
 

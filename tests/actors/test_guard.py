@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import sys
 import threading
 import time
 
@@ -30,6 +31,8 @@ def test_results_pass_and_errors_are_sentences() -> None:
     assert guard.call(lambda: 7) == 7
     with pytest.raises(SimulatorError, match="ZeroDivisionError: division by zero"):
         guard.call(lambda: 1 / 0)
+    with pytest.raises(SimulatorError, match="SystemExit: 3"):
+        guard.call(lambda: sys.exit(3))
     with pytest.raises(KeyboardInterrupt):
         guard.call(lambda: (_ for _ in ()).throw(KeyboardInterrupt()))
 
