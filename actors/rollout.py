@@ -7,7 +7,7 @@ to go by and would be refused for ever; the refusal counts against Exe.
 
 A simulator that raises or hangs (`actors.guard`) costs its own episode: that ends as failed, with
 what was wrong, no goal condition met, and no procedure for a bank, since the policy is not to
-blame. The simulator is not used again.
+blame. The simulator is not used again. A task with more objects than there are names ends so, too.
 """
 
 from __future__ import annotations
@@ -305,14 +305,15 @@ class Rollout:
     def begin(self, assignment: Assignment) -> RunningEpisode:
         """Reset a simulator to the task and render its prompt.
 
-        Raises SimulatorError for what the simulator does wrong, and TaskError where the rendering
-        has too few names.
+        Raises SimulatorError for what the simulator does wrong, and where the rendering has too
+        few names for the task.
         """
         domain = assignment.task.domain
         idle = self._idle.setdefault(domain, [])
         simulator = idle.pop() if idle else self._make_simulator(domain)
         self._guard.call(lambda: _reset(simulator, assignment.task))
-        naming = self.rendering.naming(simulator, naming_seed(self.seed, assignment))
+        seed = naming_seed(self.seed, assignment)
+        naming = self._guard.call(lambda: self.rendering.naming(simulator, seed))
         prompt = self._guard.call(lambda: self.rendering.prompt(simulator, naming))
         tokens = self.tokenizer.encode(prompt)
         return RunningEpisode(assignment, simulator, naming, tokens, time.perf_counter())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -15,6 +16,9 @@ from cluster.summary import Measures, Summary, read_summary, write_summary
 from configs.errors import NesyprError
 from configs.schema import RunConfig
 
+if TYPE_CHECKING:
+    from tasks.stream import TaskStream
+
 STOPPED = 130
 """The exit code after Ctrl-C."""
 
@@ -23,9 +27,9 @@ def check_stream(config: RunConfig) -> None:
     """Make the stream and its simulators once before anything is started or written.
 
     Raises TaskError: an unknown domain, a PDDL file that does not parse, an impossible size, too
-    few tasks for the probes, a domain that no simulator can run. LearnerError: the teacher's
-    planner is not installed. A stream of distinct tasks is drawn to its end, so that none runs
-    dry in the middle.
+    few tasks for the probes, a domain that no simulator can run, too few names for the objects of
+    a large task in PDDL. LearnerError: the teacher's planner is not installed. A stream of
+    distinct tasks is drawn to its end, so that none runs dry in the middle.
     """
     from learner.teachers import check_teacher
     from tasks.domains import get_domain
@@ -38,6 +42,37 @@ def check_stream(config: RunConfig) -> None:
         _ = stream[len(stream) - 1]
     for name in {share.name for phase in config.stream.phases for share in phase.domains}:
         make_simulator(get_domain(name), config.stream.simulator)
+    _check_names(config, stream)
+
+
+def _check_names(config: RunConfig, stream: TaskStream) -> None:
+    """Raise TaskError where a share's largest task in PDDL has more objects than names.
+
+    That is one with all sizes at their most, or its largest files. No simulator is asked; the
+    other worlds name what is seen, which only their episodes tell.
+    """
+    from tasks.domains import get_domain
+    from tasks.pddl_domain import PddlDomain
+    from tasks.rendering import Rendering
+    from tasks.stream_phases import size_at
+
+    rendering = Rendering(stream.domains, config.rendering)
+    for share in (share for phase in config.stream.phases for share in phase.domains):
+        domain = get_domain(share.name)
+        if not isinstance(domain, PddlDomain):
+            continue
+        if share.source == "files" or domain.generator is None:
+            splits = [files for files in (domain.train_files, domain.test_files) if files]
+            largest = [max(files, key=lambda file: file.stat().st_size) for files in splits]
+            tasks = [domain.task_from_file(file) for file in largest]
+        else:
+            default = {each.name: each.default for each in domain.generator.parameters}
+            sizes = [default | size_at(share, place) for place in (0.0, 1.0)]
+            most = [{name: (top, top) for name, (_, top) in size.items()} for size in sizes]
+            tasks = [domain.draw(size, config.seed) for size in most]
+        for task in tasks:
+            problem = domain.read_problem(task.problem, task.origin)
+            rendering.check_names(domain, problem.objects, problem.initial)
 
 
 def check_model(config: RunConfig) -> None:

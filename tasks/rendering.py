@@ -16,6 +16,7 @@ from configs.schema import RenderingConfig
 from tasks.domains import Domain
 from tasks.errors import TaskError
 from tasks.naming import Naming, natural_key
+from tasks.pddl import TypedNames
 from tasks.task import Action, Atom, Simulator
 
 SPECIALS = ("<pad>", "<domain>", "<goal>", "<state>", "<act>", "<end>", "<see>", "not")
@@ -83,6 +84,10 @@ class Rendering:
         self._name_new(simulator, naming)
         return naming
 
+    def check_names(self, domain: Domain, objects: TypedNames, atoms: frozenset[Atom]) -> None:
+        """`TaskError` if a task with these (name, type) has more objects than there are names."""
+        self._name(domain, objects, atoms, Naming(domain.name, 0, {}, {}))
+
     def prompt(self, simulator: Simulator, naming: Naming) -> str:
         """Domain, goal and current state, e.g. at the start of an episode."""
         domain = self._domain(simulator)
@@ -144,13 +149,17 @@ class Rendering:
         """Name the objects that have no name yet; in a world seen in part they become more."""
         if naming.word and all(name in naming.word for name, _ in simulator.objects):
             return
-        domain = self._domain(simulator)
+        self._name(self._domain(simulator), simulator.objects, simulator.atoms, naming)
+
+    def _name(
+        self, domain: Domain, objects: TypedNames, atoms: frozenset[Atom], naming: Naming
+    ) -> None:
         rules = domain.naming_rules
-        pool_of = rules.classify(simulator.objects, simulator.atoms)
+        pool_of = rules.classify(objects, atoms)
         kept = rules.own_names | {name for name, _ in domain.constants}
         members: dict[str, list[str]] = {}
         words: dict[str, str] = {}
-        for name, _ in simulator.objects:
+        for name, _ in objects:
             if name in naming.word:
                 continue
             if name in kept:

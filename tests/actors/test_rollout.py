@@ -319,3 +319,23 @@ def test_a_simulator_that_fails_costs_one_episode(rollout: Rollout) -> None:
             assert (each.conditions_met, each.conditions) == (0, 1)
             assert all(decision.codes.shape == (0,) for decision in each.decisions)
     assert len(made) > 5  # one that failed is not used again
+
+
+def test_a_task_with_more_objects_than_names_costs_one_episode() -> None:
+    """Three blocks or three locations find two names; the other tasks begin."""
+    few = Rendering(STREAM.domains, RenderingConfig(objects_per_type=2))
+    narrow = Rollout(few, TOKENIZER, lambda domain: make_simulator(DOMAINS[domain]), 12, 0)
+    ended: dict[str, list[str]] = {}
+    oracle = SimpleNamespace(config=SimpleNamespace(episodes=2), model=Narrow)
+    cast(Any, oracle).enter = lambda slots, prompts: None
+    for each in narrow.run(cast(Policy, oracle), ASSIGNMENTS):
+        ended.setdefault(each.ending, []).append(each.fault)
+    assert set(ended) == {"fault", "too long"}
+    assert sum(map(len, ended.values())) == len(ASSIGNMENTS)
+    assert all("raise rendering.objects_per_type" in fault for fault in ended["fault"])
+
+
+class Narrow:
+    """A model whose sequences are too short for any prompt."""
+
+    config = SimpleNamespace(max_tokens=4)
