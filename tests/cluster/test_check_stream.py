@@ -32,5 +32,5 @@ def test_too_few_names_for_the_largest_tasks_are_refused_at_once(kind: str, tmp_
     )
     check_stream(load_settings("quickstart", [*settings, "rendering.objects_per_type=5"]).config)
     few = load_settings("quickstart", [*settings, "rendering.objects_per_type=4"]).config
-    with pytest.raises(TaskError, match="has 5 objects .* 4 names: raise rendering.objects_per"):
+    with pytest.raises(TaskError, match=r"has 5 objects .* 4 names: raise rendering.objects_per"):
         check_stream(few)
