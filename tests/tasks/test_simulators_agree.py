@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
+import pddlgym
 import pytest
 
 from tasks.catalogue import list_tasks
@@ -15,18 +21,56 @@ from tasks.mimir_simulator import MimirSimulator
 from tasks.pddl_domain import PddlDomain, pddlgym_names
 from tasks.pddlgym_simulator import PddlGymSimulator
 from tasks.simulators import NEEDS_PROLOG, why_not_mimir, why_not_pddlgym
-from tasks.task import Action, Simulator, Task
+from tasks.task import Action, Atom, Simulator, Task
 
+Answer = TypeVar("Answer")
 ONE_WAY = frozenset({"spannerlearning", "trapnewspapers"})
 """Domains in which a random walk soon ends where nothing can be done."""
 
 
-def compare(fast: Simulator, reference: Simulator) -> tuple[Action, ...]:
+class ReferenceBrokenError(Exception):
+    """PDDLGym broke, where it has to ask SWI-Prolog: it cannot judge this state."""
+
+
+def ask(domain: PddlDomain, question: Callable[[], Answer]) -> Answer:
+    """PDDLGym's answer. What it raises itself counts as such in domains that need Prolog only."""
+    try:
+        return question()
+    except (AssertionError, KeyError, NotImplementedError) as error:
+        raised_in = Path(traceback.extract_tb(error.__traceback__)[-1].filename)
+        own = raised_in.is_relative_to(Path(pddlgym.__file__).parent)
+        if own and domain.definition.features & NEEDS_PROLOG:
+            raise ReferenceBrokenError(f"{type(error).__name__}: {error}") from error
+        raise
+
+
+def above(atoms: frozenset[Atom]) -> frozenset[Atom]:
+    """What derivedblocks derives: the transitive closure of `on`, and who is busy with what."""
+    pairs = {atom[1:] for atom in atoms if atom[0] == "on"}
+    while more := {(x, w) for x, y in pairs for z, w in pairs if y == z} - pairs:
+        pairs |= more
+    full = [atom[1] for atom in atoms if atom[0] == "handfull"]
+    held = [atom[1] for atom in atoms if atom[0] == "holding"]
+    busy = {("busy", robot, block) for robot in full for block in held}
+    return frozenset({("above", *pair) for pair in pairs} | busy)
+
+
+DERIVED = {"derivedblocks": (frozenset({"above", "busy"}), above)}
+"""Names of derived predicates, and what they mean: PDDLGym has blocks above themselves."""
+
+
+def compare(domain: PddlDomain, fast: Simulator, reference: Simulator) -> tuple[Action, ...]:
     """Assert that both show the same, and return the applicable actions."""
     actions = fast.applicable_actions()
-    assert actions == reference.applicable_actions()
-    assert fast.atoms == reference.atoms
+    assert actions == ask(domain, reference.applicable_actions)
     assert fast.goal == reference.goal
+    if domain.name in DERIVED:
+        names, derive = DERIVED[domain.name]
+        given = frozenset(atom for atom in fast.atoms if atom[0] not in names)
+        assert given == {atom for atom in reference.atoms if atom[0] not in names}
+        assert fast.atoms - given == derive(given)
+        return actions
+    assert fast.atoms == reference.atoms
     assert fast.goal_conditions() == reference.goal_conditions()
     assert fast.solved == reference.solved
     return actions
@@ -41,35 +85,42 @@ def walk(
 ) -> int:
     """Random walks with refused actions between; returns the number of states compared.
 
-    `deadline`: CPU seconds of this process by which it ends.
+    `deadline`: CPU seconds of this process by which it ends. Where PDDLGym breaks, the walk goes
+    on with the next task; it raises ReferenceBrokenError if nothing could be compared at all.
     """
     fast, reference = MimirSimulator(domain), PddlGymSimulator(domain)
     compared = 0
+    broken: ReferenceBrokenError | None = None
     for number, task in enumerate(tasks):
         rng = random.Random(1000 * seed + number)
         fast.reset(task)
         reference.reset(task)
         assert fast.objects == reference.objects
         names = [name for name, _ in fast.objects]
-        for _ in range(steps):
-            actions = compare(fast, reference)
-            compared += 1
-            if not actions or time.process_time() > deadline:
-                break
-            name, arity = rng.choice(list(domain.actions.items()))
-            guess = (name, *(rng.choice(names) for _ in range(arity)))
-            accepted = guess in actions
-            before = fast.atoms
-            assert fast.step(guess) is accepted
-            assert reference.step(guess) is accepted
-            if accepted:
-                actions = compare(fast, reference)
-            else:
-                assert fast.atoms == reference.atoms == before
-            if actions:
-                chosen = rng.choice(actions)
-                assert fast.step(chosen)
-                assert reference.step(chosen)
+        try:
+            for _ in range(steps):
+                actions = compare(domain, fast, reference)
+                compared += 1
+                if not actions or time.process_time() > deadline:
+                    break
+                name, arity = rng.choice(list(domain.actions.items()))
+                guess = (name, *(rng.choice(names) for _ in range(arity)))
+                accepted = guess in actions
+                before = fast.atoms
+                assert fast.step(guess) is accepted
+                assert ask(domain, partial(reference.step, guess)) is accepted
+                if accepted:
+                    actions = compare(domain, fast, reference)
+                elif domain.name not in DERIVED:
+                    assert fast.atoms == reference.atoms == before
+                if actions:
+                    chosen = rng.choice(actions)
+                    assert fast.step(chosen)
+                    assert ask(domain, partial(reference.step, chosen))
+        except ReferenceBrokenError as error:
+            broken = error
+    if broken is not None and not compared:
+        raise broken
     return compared
 
 
@@ -128,12 +179,17 @@ def test_every_other_domain(name: str) -> None:
         pytest.skip(why_not_mimir(name) or why_not_pddlgym(domain))
     files = sorted((*domain.train_files, *domain.test_files), key=lambda file: file.stat().st_size)
     tasks = [domain.task_from_file(file) for file in files[:3]]
-    assert walk(domain, tasks, steps=12, deadline=time.process_time() + 30) > 0
+    try:
+        assert walk(domain, tasks, steps=12, deadline=time.process_time() + 30) > 0
+    except ReferenceBrokenError as error:
+        pytest.skip(f"PDDLGym cannot judge a single state: {error}")
 
 
 STEPS_IN_ALL = 100_000
 FIRST_TURN_S = 20.0
 """CPU seconds that each domain gets first; those that are fast fill up what is missing."""
+MOST_BROKEN = 3
+"""Domains in which PDDLGym, with SWI-Prolog, breaks at the first state."""
 
 
 def both_run(name: str) -> bool:
@@ -156,14 +212,20 @@ def some_tasks(domain: PddlDomain, turn: int) -> list[Task]:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_a_hundred_thousand_random_steps_over_all_domains() -> None:
-    compared = {name: 0 for name in pddlgym_names() if both_run(name)}
+    compared: dict[str, int] = {}
     speed: dict[str, float] = {}
-    for name in compared:
+    broken: dict[str, str] = {}
+    for name in (name for name in pddlgym_names() if both_run(name)):
         domain = get_pddl_domain(name)
         began = time.process_time()
-        compared[name] += walk(domain, some_tasks(domain, 0), 600, began + FIRST_TURN_S)
+        try:
+            compared[name] = walk(domain, some_tasks(domain, 0), 600, began + FIRST_TURN_S)
+        except ReferenceBrokenError as error:
+            broken[name] = str(error)
+            continue
         speed[name] = compared[name] / (time.process_time() - began)
     assert min(compared.values()) > 0
+    assert len(broken) <= MOST_BROKEN
     fast = sorted(compared, key=speed.__getitem__, reverse=True)[: len(compared) // 2]
     turn = 0
     while sum(compared.values()) < STEPS_IN_ALL:
@@ -173,6 +235,7 @@ def test_a_hundred_thousand_random_steps_over_all_domains() -> None:
             deadline = time.process_time() + FIRST_TURN_S
             compared[name] += walk(domain, some_tasks(domain, turn), 600, deadline, seed=turn)
     print(f"{sum(compared.values())} steps over {len(compared)} domains: {compared}")  # noqa: T201
+    print(f"not judged, since PDDLGym breaks: {broken}")  # noqa: T201
 
 
 @pytest.mark.parametrize("simulator_type", [MimirSimulator, PddlGymSimulator])
