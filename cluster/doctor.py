@@ -22,6 +22,7 @@ from cluster.run_folder import make_folder
 from cluster.settings import load_settings
 from configs.errors import NesyprError
 from configs.schema import SharedMemoryConfig
+from tasks.alfworld.games import SPLITS, default_cache_folder, read_index
 
 State = Literal["ok", "warning", "broken"]
 
@@ -258,13 +259,22 @@ def check_environment(environment: Mapping[str, str]) -> Check:
 
 
 def check_alfworld(folder: str | None) -> Check:
-    """ALFWorld's games are optional."""
-    if folder is None:
-        return Check("ALFWORLD_DATA", "ok", "not set: needed for ALFWorld only")
-    if not Path(folder).is_dir():
+    """ALFWorld's real games are optional; where they are named they can be read."""
+    if not folder:
+        return Check("ALFWORLD_DATA", "ok", "not set: needed for ALFWorld's real games only")
+    try:
+        index = read_index(Path(folder).expanduser().resolve(), default_cache_folder())
+    except NesyprError as error:
         remedy = "point it at ALFWorld's data folder, or unset it"
-        return Check("ALFWORLD_DATA", "broken", f"{folder} is not a folder", remedy)
-    return Check("ALFWORLD_DATA", "ok", folder)
+        return Check("ALFWORLD_DATA", "broken", str(error), remedy)
+    games = {split: len(index.select(split)) for split in SPLITS}
+    found = f"{folder}: " + ", ".join(f"{split} {count}" for split, count in games.items())
+    if not games["train"]:
+        return Check("ALFWORLD_DATA", "warning", found, "fetch the games of the split train")
+    if not sum(games.values()) - games["train"]:
+        remedy = "fetch valid_seen or valid_unseen: without, probes hold games of train out"
+        return Check("ALFWORLD_DATA", "warning", found, remedy)
+    return Check("ALFWORLD_DATA", "ok", found)
 
 
 def verdict_table(checks: list[Check]) -> Table:

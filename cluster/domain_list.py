@@ -18,7 +18,7 @@ def rows_as_dicts(rows: Sequence[TaskRow]) -> list[dict[str, Any]]:
 
 
 def print_domains(rows: Sequence[TaskRow], console: Console) -> None:
-    """The rows for a terminal: what can be run as a table, then what cannot, and why."""
+    """The rows for a terminal: what can be run as a table, then what cannot, and why, and notes."""
     table = Table(box=None, pad_edge=False)
     for column in ("domain", "generator sizes (defaults)", "train", "test", "simulator"):
         table.add_column(column, overflow="fold")
@@ -30,4 +30,7 @@ def print_domains(rows: Sequence[TaskRow], console: Console) -> None:
     for row in rows:
         if not row.simulator:
             words = f"{row.domain} cannot be used: {row.reason}"
+            console.print(words, markup=False, highlight=False, soft_wrap=True)
+        if row.note:
+            words = f"{row.domain}: {row.note}"
             console.print(words, markup=False, highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tasks.domains import domain_names, get_domain
 from tasks.errors import TaskError
+from tasks.pddl_domain import PddlDomain
 from tasks.simulators import why_this_simulator
 
 
@@ -16,7 +17,7 @@ class TaskRow:
 
     `sizes` holds the generator's default (least, most) by parameter and is empty without one;
     `simulator` is what `auto` takes, and `why` says why it is that one. Where the domain cannot be
-    run both are "", and `reason` says why.
+    run both are "", and `reason` says why; `note` says which of its files are of no use.
     """
 
     domain: str
@@ -27,6 +28,7 @@ class TaskRow:
     simulator: str
     reason: str
     why: str = ""
+    note: str = ""
 
 
 def list_tasks(names: Sequence[str] | None = None) -> list[TaskRow]:
@@ -41,24 +43,30 @@ def _row(name: str) -> TaskRow:
     try:
         domain = get_domain(name)
     except TaskError as error:
-        return TaskRow(name, 0, 0, False, {}, "", " ".join(str(error).split()))
+        return TaskRow(name, 0, 0, False, {}, "", _one_line(error))
     generator = domain.generator
     sizes = {p.name: p.default for p in generator.parameters} if generator else {}
-    simulator = reason = why = ""
+    simulator = reason = why = note = ""
+    train = test = 0
     try:
-        simulator = domain.simulator_name
+        simulator, why = domain.simulator_name, why_this_simulator(domain)
+    except TaskError as error:
+        simulator, reason = "", _one_line(error)
+    try:
+        train, test = len(domain.train_files), len(domain.test_files)
         for file in domain.train_files[:1]:
             domain.task_from_file(file)
-        why = why_this_simulator(domain)
     except TaskError as error:
-        simulator, reason = "", " ".join(str(error).split())
+        if generator is not None:
+            note = f"its files cannot be used: {_one_line(error)}"
+        elif not reason:
+            simulator, why, reason = "", "", _one_line(error)
+    if isinstance(domain, PddlDomain) and domain.skipped:
+        note = f"{len(domain.skipped)} of its problem files are left out: {domain.skipped[0][1]}"
     return TaskRow(
-        domain.name,
-        len(domain.train_files),
-        len(domain.test_files),
-        generator is not None,
-        sizes,
-        simulator,
-        reason,
-        why,
+        domain.name, train, test, generator is not None, sizes, simulator, reason, why, note
     )
+
+
+def _one_line(error: TaskError) -> str:
+    return " ".join(str(error).split())

@@ -23,7 +23,7 @@ from tasks.naming import NamingRules
 from tasks.pddl import TypedNames
 from tasks.pddl_domain import PddlDomain, load_folder, load_pddlgym_domain, pddlgym_names
 from tasks.task import Simulator, Task
-from tasks.worlds import make_world, world_names
+from tasks.worlds import WORLDS, make_world, world_names
 
 
 class Sizes(Protocol):
@@ -132,6 +132,16 @@ def get_domain(name: str) -> Domain:
         f"there is no domain '{name}': did you mean '{nearest[0]}'? "
         "(`nesypr tasks list` shows all; a folder with domain.pddl works as well)"
     )
+
+
+def how_to_get_files(domain: Domain) -> str:
+    """What to do where a domain has no problem files, as the end of a sentence."""
+    if domain.generator is None:
+        return "put problems as *.pddl beside its domain.pddl, or into its folder problems/"
+    world = WORLDS.get(domain.name)
+    if world is not None and world.data:
+        return f"set ${world.data} to the folder that holds them, or use 'source: generator'"
+    return "use 'source: generator'"
 
 
 def get_pddl_domain(name: str) -> PddlDomain:

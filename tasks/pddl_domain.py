@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -35,13 +35,17 @@ _UNREGISTERED = frozenset(
 )
 """Folders among PDDLGym's files that PDDLGym itself offers under no name."""
 
+_PARTLY_READ = frozenset({"equalityblocks", "equalityblocks2", "quantifiedblocks3"})
+"""Domains of PDDLGym with goals that cannot be read here (`or`, `exists`) in some files."""
+
 
 @dataclass(frozen=True)
 class PddlDomain:
     """A domain in PDDL with all that the rest needs to know of it.
 
     `name` is what `get_domain` takes (a name, or the absolute path of a folder); `word` is what
-    the small LM sees; `text` is the file as it stands and `standard_text` the same for planners.
+    the small LM sees; `text` is the file as it stands and `standard_text` the same for planners;
+    `skipped` holds problem files that are left out, each with the reason.
     """
 
     name: str
@@ -51,6 +55,7 @@ class PddlDomain:
     generator: Generator | None
     train_files: tuple[Path, ...]
     test_files: tuple[Path, ...]
+    skipped: tuple[tuple[Path, str], ...] = ()
 
     @property
     def word(self) -> str:
@@ -246,11 +251,27 @@ def pddlgym_names() -> tuple[str, ...]:
 
 
 def load_pddlgym_domain(name: str) -> PddlDomain:
-    """One of `pddlgym_names`; `TaskError` with file and line if it does not parse."""
+    """One of `pddlgym_names`; `TaskError` with file and line if it does not parse.
+
+    Problem files of PDDLGym that cannot be read are left out; in a user's folder they are errors.
+    """
     base = pddlgym_folder()
     train = tuple(sorted((base / name).glob("*.pddl")))
     test = tuple(sorted((base / f"{name}_test").glob("*.pddl")))
-    return _load(name, base / f"{name}.pddl", GENERATORS.get(name), train, test)
+    domain = _load(name, base / f"{name}.pddl", GENERATORS.get(name), train, test)
+    return _without_unreadable(domain) if name in _PARTLY_READ else domain
+
+
+def _without_unreadable(domain: PddlDomain) -> PddlDomain:
+    skipped: dict[Path, str] = {}
+    for file in (*domain.train_files, *domain.test_files):
+        try:
+            domain.problem_from_file(file)
+        except TaskError as error:
+            skipped[file] = str(error)
+    train = tuple(file for file in domain.train_files if file not in skipped)
+    test = tuple(file for file in domain.test_files if file not in skipped)
+    return replace(domain, train_files=train, test_files=test, skipped=tuple(skipped.items()))
 
 
 def load_folder(folder: Path) -> PddlDomain:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from tasks.domains import Domain, get_pddl_domain
 from tasks.errors import TaskError
-from tasks.pddl_domain import PddlDomain
+from tasks.pddl_domain import PddlDomain, pddlgym_names
 from tasks.task import Simulator
 
 SimulatorKind = Literal["auto", "pddlgym", "mimir"]
@@ -63,7 +63,8 @@ def why_this_simulator(domain: Domain) -> str:
     if not isinstance(domain, PddlDomain):
         return "the world's own"
     if choose_simulator(domain) == "mimir":
-        return "the faster of two that agree: Mimir reads the domain"
+        agree = " that agree" if domain.name in pddlgym_names() else ""
+        return f"the faster of two{agree}: Mimir reads the domain"
     return f"Mimir is not taken: {why_not_mimir(domain.name)}"
 
 

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from configs.schema import DomainShare, StreamConfig
-from tasks.domains import Domain, get_domain
+from tasks.domains import Domain, get_domain, how_to_get_files
 from tasks.errors import TaskError
 from tasks.file_tasks import FileTasks
 from tasks.stream_phases import Phase, lay_out, size_at, turns
@@ -267,7 +267,7 @@ def _check_source(domain: Domain, share: DomainShare) -> None:
         domain.check_size(share.size)
         domain.check_size(share.drift_to)
     elif not domain.train_files:
-        raise TaskError(f"domain '{share.name}' has no problem files: use 'source: generator'")
+        raise TaskError(f"domain '{share.name}' has no problem files: {how_to_get_files(domain)}")
     elif share.size or share.drift_to:
         raise TaskError(f"domain '{share.name}' is read from files, so that 'size' has no meaning")
 

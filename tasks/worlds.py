@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where a world is made, and the extra of this project that installs what it needs."""
+    """Where a world is made, and the extra of this project that installs what it needs.
+
+    `data` is the environment's variable that names the folder of its files ("": it needs none).
+    """
 
     module: str
     extra: str
+    data: str = ""
 
 
 WORLDS = {
-    "alfworld": World("tasks.alfworld.domain", ""),
+    "alfworld": World("tasks.alfworld.domain", "", "ALFWORLD_DATA"),
     "textcraft": World("tasks.textcraft.domain", "textcraft"),
     "virtualhome": World("tasks.virtualhome.domain", "virtualhome"),
 }

@@ -97,7 +97,10 @@ class AlfworldDomain:
             problem = str(json.loads(game)["pddl_problem"])
         except (ValueError, KeyError, TypeError) as error:
             raise TaskError(f"{origin}: this is no game.tw-pddl ({error!r})") from error
-        household, goal = parse_problem(problem)
+        try:
+            household, goal = parse_problem(problem)
+        except TaskError as error:
+            raise TaskError(f"{origin}: {error}") from error
         digest, visible = digests(household, goal, initial_states(problem))
         return Task(NAME, game, digest, origin, visible=visible)
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+
+import pytest
 
 from cluster import doctor
 from cluster.doctor import Check
+from tasks.alfworld.domain import make_domain
 
 
 def test_the_lock_pins_every_requirement_once_and_names_no_index() -> None:
@@ -43,8 +47,24 @@ def test_wrong_environment_and_alfworld(tmp_path: Path) -> None:
     assert doctor.check_environment({"NESYPR__SEED": "x"}).state == "broken"
     assert doctor.check_environment({}).state == "ok"
     assert doctor.check_alfworld(str(tmp_path / "none")).state == "broken"
-    assert doctor.check_alfworld(str(tmp_path)).state == "ok"
-    assert doctor.check_alfworld(None).state == "ok"
+    assert doctor.check_alfworld(None).state == doctor.check_alfworld("").state == "ok"
+
+
+def test_alfworlds_games_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert "holds no json_2.1.1" in doctor.check_alfworld(str(tmp_path)).found
+    text = make_domain().draw({}, 0).problem
+    for split, state in (("valid_seen", "warning"), ("train", "ok")):
+        trial = tmp_path / f"json_2.1.1/{split}/pick_and_place_simple-Mug-None-Desk-301/trial_T1"
+        trial.mkdir(parents=True)
+        (trial / "game.tw-pddl").write_text(text)
+        assert doctor.check_alfworld(str(tmp_path)).state == state
+    assert "train 1, valid_seen 1" in doctor.check_alfworld(str(tmp_path)).found
+    shutil.rmtree(tmp_path / "json_2.1.1/valid_seen")
+    assert doctor.check_alfworld(str(tmp_path)).state == "warning"
+    (trial / "game.tw-pddl").write_text(text[:5000])
+    check = doctor.check_alfworld(str(tmp_path))
+    assert (check.state, "not JSON" in check.found) == ("broken", True)
 
 
 def test_what_a_check_raises_is_a_finding() -> None:

@@ -7,13 +7,16 @@ import random
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from cluster.domain_list import print_domains
 from configs.schema import DomainShare, PhaseConfig, RenderingConfig, StreamConfig
 from tasks.alfworld import wheel
 from tasks.alfworld.domain import AlfworldDomain, _files, make_domain
 from tasks.alfworld.household import mangled
 from tasks.alfworld.problem import parse_problem
 from tasks.alfworld.vocabulary import LAMPS, OBJECTS, RECEPTACLES, TOOLS, TYPES
+from tasks.catalogue import list_tasks
 from tasks.domains import get_domain
 from tasks.errors import TaskError
 from tasks.rendering import Rendering
@@ -134,8 +137,41 @@ def test_without_data_there_are_generated_games_only(monkeypatch: pytest.MonkeyP
     assert make_domain().train_files == make_domain().test_files == ()
 
 
+def test_bad_data_leave_the_generated_games(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = tmp_path / "cut/json_2.1.1/train/pick_and_place_simple-Mug-None-Desk-301/trial_T1"
+    trial.mkdir(parents=True)
+    (trial / "game.tw-pddl").write_text(make_domain().draw(SMALL, 0).problem[:5000])
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for folder, words in (("none", "not a folder"), ("empty", "holds no"), ("cut", "not JSON")):
+        monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path / folder))
+        _files.cache_clear()
+        (row,) = list_tasks(["alfworld"])
+        assert (row.simulator, row.reason, row.train, row.test) == ("alfworld", "", 0, 0)
+        assert words in row.note
+        console = Console(record=True, width=200)
+        print_domains([row], console)
+        assert f"alfworld: {row.note}" in console.export_text()
+    _files.cache_clear()
+
+
+def test_games_without_data_name_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    _files.cache_clear()
+    share = DomainShare(name="alfworld", source="files")
+    phase = PhaseConfig(name="games", tasks=1, domains=(share,))
+    with pytest.raises(TaskError, match=r"no problem files: set \$ALFWORLD_DATA to the folder"):
+        TaskStream(StreamConfig(phases=(phase,), probe_tasks=1), 0)
+
+
 def test_what_is_wrong_is_said() -> None:
     domain = make_domain()
+    game = json.loads(domain.draw(SMALL, 0).problem)
+    game["pddl_problem"] = game["pddl_problem"].partition("(:goal")[0]
+    with pytest.raises(TaskError, match=r"^file:alfworld:a/game\.tw-pddl: .*goal"):
+        domain.task(json.dumps(game), "file:alfworld:a/game.tw-pddl")
     with pytest.raises(TaskError, match="no size 'cups'"):
         domain.draw({"cups": (1, 1)}, 0)
     with pytest.raises(TaskError, match="'receptacles' of domain 'alfworld' cannot be"):

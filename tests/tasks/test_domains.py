@@ -9,10 +9,10 @@ import pytest
 
 from configs.schema import DomainShare, PhaseConfig, StreamConfig
 from tasks.catalogue import list_tasks
-from tasks.domains import domain_names, get_domain
+from tasks.domains import domain_names, get_domain, get_pddl_domain
 from tasks.errors import TaskError
 from tasks.generators import GENERATORS
-from tasks.simulators import make_simulator
+from tasks.simulators import make_simulator, why_this_simulator
 from tasks.stream import TaskStream
 
 
@@ -78,6 +78,34 @@ def test_files_of_the_same_name_in_both_folders_are_told_apart(tmp_path: Path) -
     stream = TaskStream(StreamConfig(phases=(phase,), probe_tasks=1, distinct=True), 0)
     for _ in range(2):  # drawn, then found again by their origins
         assert {task.digest for task in stream} == {task.digest for task in tasks[:2]}
+
+
+def test_an_empty_folder_is_told_where_problems_go(tmp_path: Path) -> None:
+    (tmp_path / "domain.pddl").write_text(get_domain("gripper").text)
+    share = DomainShare(name=str(tmp_path), source="files")
+    phase = PhaseConfig(name="none", tasks=1, domains=(share,))
+    with pytest.raises(TaskError, match=r"no problem files: put problems as \*\.pddl beside"):
+        TaskStream(StreamConfig(phases=(phase,), probe_tasks=1), 0)
+
+
+@pytest.mark.parametrize("name", ["equalityblocks", "equalityblocks2", "quantifiedblocks3"])
+def test_files_that_cannot_be_read_are_left_out_and_counted(name: str) -> None:
+    domain = get_pddl_domain(name)
+    for file in domain.train_files:
+        simulator = make_simulator(domain)
+        simulator.reset(domain.task_from_file(file))
+        assert simulator.applicable_actions()
+    (row,) = list_tasks([name])
+    left_out = 4 - len(domain.train_files)
+    assert 0 < row.train == 4 - left_out < 4
+    assert f"{left_out} of its problem files are left out: " in row.note
+    assert "goals with 'or' are not supported" in row.note
+
+
+def test_only_a_domain_of_pddlgym_is_said_to_have_been_compared(tmp_path: Path) -> None:
+    (tmp_path / "domain.pddl").write_text(get_domain("gripper").text)
+    assert why_this_simulator(get_domain("gripper")).startswith("the faster of two that agree:")
+    assert why_this_simulator(get_domain(str(tmp_path))).startswith("the faster of two: Mimir")
 
 
 def test_a_folder_without_a_domain(tmp_path: Path) -> None:
