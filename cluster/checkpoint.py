@@ -38,6 +38,7 @@ class DriverState:
     plans_answered: int = 0
     traces_queued: int = 0
     version: int = -1
+    sources: dict[str, str] | None = None  # `TaskStream.sources`; None: of before, not known
     copied: bool = False  # a copy of this checkpoint may go on on the same server
 
 
@@ -70,6 +71,20 @@ def read(folder: RunFolder) -> tuple[DriverState, tuple[str, ...]]:
             complaints.append(f"{path} is damaged ({error}) and was not used")
     detail = "; ".join(complaints) or f"there is no driver.json in {folder.checkpoints}"
     raise CheckpointError(f"the run cannot be resumed: {detail}; start it anew")
+
+
+def check_sources(state: DriverState, sources: dict[str, str]) -> None:
+    """Raise CheckpointError where the stream's files are not those that the run began with."""
+    if state.sources is None:
+        return
+    changed = sorted(name for name in sources if state.sources.get(name) != sources[name])
+    if changed:
+        names = ", ".join(f"'{name}'" for name in changed)
+        raise CheckpointError(
+            f"the run cannot be resumed: the problem files of {names} are not those that it began "
+            "with, so that tasks would come twice or never; put them back as they were, or start "
+            "it anew"
+        )
 
 
 def _read_one(path: Path) -> DriverState:

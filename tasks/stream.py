@@ -25,6 +25,7 @@ task, so that none is lost or done twice however many actors there are, `cluster
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,6 +103,18 @@ class TaskStream:
     def held_out(self) -> frozenset[str]:
         """The digests, visible and of content, of all probes' tasks; none is in the stream."""
         return frozenset(self._held_out)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """A digest (16 hex digits) for each domain that is read from files: of their names and
+        sizes in their order. With another one the same numbers may mean other tasks."""
+        names = {
+            share.name
+            for phase in self._config.phases
+            for share in phase.domains
+            if share.source == "files"
+        }
+        return {name: _files_digest(self._domains[name]) for name in sorted(names)}
 
     def __len__(self) -> int:
         return self.phases[-1].stop
@@ -270,6 +283,17 @@ def _check_source(domain: Domain, share: DomainShare) -> None:
         raise TaskError(f"domain '{share.name}' has no problem files: {how_to_get_files(domain)}")
     elif share.size or share.drift_to:
         raise TaskError(f"domain '{share.name}' is read from files, so that 'size' has no meaning")
+
+
+def _files_digest(domain: Domain) -> str:
+    """Of the problem files' paths below the folder that holds them all, and their sizes."""
+    known = hashlib.blake2b(digest_size=8)
+    for files in (domain.train_files, domain.test_files):
+        folder = os.path.commonpath([file.parent for file in files]) if files else ""
+        for file in files:
+            known.update(f"{os.path.relpath(file, folder)}\t{file.stat().st_size}\n".encode())
+        known.update(b"\n")
+    return known.hexdigest()
 
 
 def _number(*parts: object) -> int:
