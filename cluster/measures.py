@@ -30,7 +30,8 @@ def pooled(probes: Sequence[Probed]) -> Measures:
     weights = [probe.tasks / tasks for probe in probes]
     emitted = sum(probe.tasks for probe in probes if probe.exe is not None)
     exe = [(probe.tasks / emitted, probe.exe) for probe in probes if probe.exe is not None]
-    spl = [probe.spl for probe in probes if probe.spl is not None]
+    spl = [(_spl_tasks(probe), probe.spl) for probe in probes if probe.spl is not None]
+    spl_tasks = sum(count for count, _ in spl)
     if len(probes) == 1:
         csr = probes[0].csr
     else:
@@ -41,9 +42,13 @@ def pooled(probes: Sequence[Probed]) -> Measures:
         csr=csr,
         cgc=_weighted(weights, [probe.cgc for probe in probes]),
         exe=_weighted([weight for weight, _ in exe], [one for _, one in exe]) if exe else None,
-        spl=_weighted(weights, spl) if len(spl) == len(probes) else None,
-        spl_tasks=tasks if len(spl) == len(probes) else 0,
+        spl=_weighted([n / spl_tasks for n, _ in spl], [one for _, one in spl]) if spl else None,
+        spl_tasks=spl_tasks,
     )
+
+
+def _spl_tasks(probe: Probed) -> int:
+    return probe.tasks if probe.spl_tasks is None else probe.spl_tasks
 
 
 def continual_figures(probes: Iterable[Probed]) -> ContinualFigures | None:

@@ -163,7 +163,8 @@ class Probed:
     csr: Estimate
     cgc: Estimate
     exe: Estimate | None  # None where no action was emitted
-    spl: Estimate | None  # None where a plan length is not known
+    spl: Estimate | None  # over tasks whose plan length is known; None where there is none
+    spl_tasks: int | None = None  # how many those are; None in logs of before: all
     seconds: float
 
 

@@ -144,8 +144,8 @@ def probed(
     seconds: float,
     plan_lengths: Mapping[str, int],
 ) -> Probed:
-    """CSR, CGC, Exe and SPL of some held-out tasks. SPL is None unless every solved task's plan
-    length is known."""
+    """CSR, CGC, Exe and SPL of some held-out tasks; SPL rests on those whose plan length is
+    known."""
     attempts = [
         Attempt(
             success=outcome.success,
@@ -157,7 +157,6 @@ def probed(
         )
         for outcome in outcomes
     ]
-    known = all(a.plan_length is not None for a in attempts if a.success)
     found = measure(attempts)
     return Probed(
         phase=phase,
@@ -168,6 +167,7 @@ def probed(
         csr=found.csr,
         cgc=found.cgc,
         exe=found.exe,
-        spl=found.spl if known else None,
+        spl=found.spl,
+        spl_tasks=found.spl_tasks,
         seconds=seconds,
     )

@@ -36,12 +36,10 @@ class Measures(Part):
         "emitted."
     )
     spl: Estimate | None = Field(
-        description="Success weighted by plan length / max(plan length, steps); null where no "
-        "plan length of a solved task is known."
+        description="Success weighted by plan length / max(plan length, steps), over tasks whose "
+        "plan length is known, solved or not; null where there is none."
     )
-    spl_tasks: int = Field(
-        description="Tasks that SPL rests on: unsolved ones, and solved ones whose plan is known."
-    )
+    spl_tasks: int = Field(description="Tasks that SPL rests on: those whose plan is known.")
 
 
 class ProbeFigures(Part):

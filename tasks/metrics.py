@@ -1,9 +1,11 @@
 """How well tasks were solved: CSR, CGC, Exe, SPL, FR and RR, each with its 95 % interval.
 
-Pure functions over finished episodes. Intervals: Wilson's for shares of tasks (CSR, FR, RR), the
-normal approximation for means over tasks (CGC, SPL), and that of a ratio estimator over episodes
-for Exe (actions of one episode are not independent). No resampling, so that the same episodes
-always give the same figures.
+Pure functions over finished episodes. Intervals: Wilson's for shares of tasks (CSR, FR, RR); for
+means over tasks (CGC, SPL) and for Exe, a ratio over episodes (actions of one episode are not
+independent), the normal approximation once about two episodes that reached everything and about
+two that reached nothing are added. That is Agresti and Coull's (1998, "add two successes and two
+failures") for values between 0 and 1 **(ours)**: equal values are not taken for certain. No
+resampling, so that the same episodes always give the same figures.
 """
 
 from __future__ import annotations
@@ -61,14 +63,7 @@ def mean(values: Sequence[float]) -> Estimate | None:
 
     One value says nothing of the spread: its interval is [0, 1].
     """
-    count = len(values)
-    if count == 0:
-        return None
-    value = math.fsum(values) / count
-    if count == 1:
-        return Estimate(value, 0.0, 1.0, 1)
-    variance = math.fsum((v - value) ** 2 for v in values) / (count - 1)
-    return _around(value, math.sqrt(variance / count), count)
+    return _ratio([(value, 1.0) for value in values])
 
 
 def csr(attempts: Sequence[Attempt]) -> Estimate | None:
@@ -83,30 +78,20 @@ def cgc(attempts: Sequence[Attempt]) -> Estimate | None:
 
 def exe(attempts: Sequence[Attempt]) -> Estimate | None:
     """The share of emitted actions that the simulator accepted; None if none was emitted."""
-    emitted = sum(attempt.emitted for attempt in attempts)
-    count = len(attempts)
-    if emitted == 0:
-        return None
-    value = sum(attempt.accepted for attempt in attempts) / emitted
-    if count == 1:
-        return Estimate(value, 0.0, 1.0, 1)
-    squares = math.fsum((a.accepted - value * a.emitted) ** 2 for a in attempts)
-    error = math.sqrt(squares * count / (count - 1)) / emitted
-    return _around(value, error, count)
+    return _ratio([(attempt.accepted, attempt.emitted) for attempt in attempts])
 
 
 def spl(attempts: Sequence[Attempt]) -> Estimate | None:
     """Success weighted by plan length ÷ max(plan length, steps taken), averaged over tasks.
 
-    Solved tasks without a planner's plan are left out (`count` tells); unsolved ones count 0.
+    Tasks without a planner's plan, solved or not, are left out: `count` tells of how many it is.
+    None where no task has one.
     """
     values = []
     for attempt in attempts:
-        if not attempt.success:
-            values.append(0.0)
-        elif attempt.plan_length is not None:
+        if attempt.plan_length is not None:
             longest = max(attempt.plan_length, attempt.emitted)
-            values.append(attempt.plan_length / longest if longest else 1.0)
+            values.append(attempt.success * (attempt.plan_length / longest if longest else 1.0))
     return mean(values)
 
 
@@ -133,6 +118,24 @@ def _turned(attempts: Sequence[Mapping[str, bool]], before: bool) -> Estimate | 
     return share(turned, len(were))
 
 
-def _around(value: float, error: float, count: int) -> Estimate:
-    half = Z_95 * error
-    return Estimate(value, max(0.0, value - half), min(1.0, value + half), count)
+def _ratio(parts: Sequence[tuple[float, float]]) -> Estimate | None:
+    """Sum of the parts' firsts ÷ sum of their seconds; each first is between 0 and its second.
+
+    For the interval z²/2 parts of average size that are full are added, and as many empty ones; of
+    parts of size 1 that are full or empty it is Agresti and Coull's. It always holds the value.
+    """
+    count = len(parts)
+    whole = math.fsum(size for _, size in parts)
+    if whole == 0:
+        return None
+    filled = math.fsum(part for part, _ in parts)
+    value = filled / whole
+    if count == 1:
+        return Estimate(value, 0.0, 1.0, 1)
+    added, average = Z_95**2 / 2, whole / count
+    total = whole + 2 * added * average
+    centre = (filled + added * average) / total
+    squares = math.fsum((part - centre * size) ** 2 for part, size in parts)
+    squares += added * average**2 * ((1 - centre) ** 2 + centre**2)
+    half = Z_95 * math.sqrt(squares) / total
+    return Estimate(value, max(0.0, centre - half), min(1.0, centre + half), count)

@@ -188,3 +188,14 @@ def test_exe_of_no_action_is_not_known() -> None:
     assert pooled([without]).exe is None
     one = probe(1, 0, "free", 0.5)
     assert pooled([without, one]).exe == one.exe
+
+
+def test_spl_of_several_probes_weighs_tasks_with_a_plan() -> None:
+    first = replace(probe(0, 1, "free", 0.5), spl=estimate(0.2), spl_tasks=10)
+    second = replace(probe(1, 1, "free", 0.5), spl=estimate(0.8), spl_tasks=30)
+    together = pooled([first, second])
+    assert together.spl is not None
+    assert (together.spl.value, together.spl_tasks) == (pytest.approx(0.65), 40)
+    unplanned = replace(probe(2, 1, "free", 0.5), spl=None, spl_tasks=0)
+    assert pooled([first, second, unplanned]).spl == together.spl
+    assert pooled([unplanned]).spl is None
