@@ -100,9 +100,11 @@ class RunController:
         self._complaints: tuple[str, ...] = ()
         if resume:
             self._state, self._complaints = checkpoint.read(folder)
+            checkpoint.check_sources(self._state, self.stream.sources)
             self._state.starts += 1
         else:
-            self._state = DriverState(run=f"{folder.name}-{uuid.uuid4().hex[:8]}")
+            run = f"{folder.name}-{uuid.uuid4().hex[:8]}"
+            self._state = DriverState(run=run, sources=self.stream.sources)
         self._origin = time.monotonic() - self._state.seconds
         self._supervisor = Supervisor(
             max(config.acting.request_deadline_s, config.distillation.request_deadline_s),
