@@ -79,6 +79,7 @@ class ActReport:
     times: StageTimes
     seconds: float
     resident_mb: float  # resident memory of this process, MiB
+    waited_s: float = 0.0  # of the seconds, for a server at its memory limit
 
 
 @dataclass(frozen=True, slots=True)

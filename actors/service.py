@@ -24,7 +24,7 @@ from actors.rollout import FinishedEpisode, MakeSimulator, Rollout
 from configs.schema import ActingConfig, SharedMemoryConfig
 from model.saving import from_bytes
 from model.tokenizer import WordTokenizer
-from shared_memory.bank import Bank
+from shared_memory.bank import Bank, PushResult
 from shared_memory.node_replica import open_replica
 from shared_memory.records import Episode, PlanRequest
 from shared_memory.weights import PublishedWeights
@@ -107,25 +107,26 @@ class ActorService:
         self._rollout.times = StageTimes()
         numbers: list[int] = []
         pending: list[FinishedEpisode] = []
-        doubled = 0
+        pushed = PushResult()
         for finished in self._rollout.run(
             policy, assignments, restrict=self._acting.restrict, on_progress=self._progress
         ):
             pending.append(finished)
             numbers.append(finished.episode)
             if len(pending) >= PUSH_BATCH:
-                doubled += self._push(pending, policy.version)
+                pushed += self._push(pending, policy.version)
                 pending = []
         if pending:
-            doubled += self._push(pending, policy.version)
+            pushed += self._push(pending, policy.version)
         return ActReport(
             actor=self.name,
             version=policy.version,
             episodes=tuple(numbers),
-            doubled=doubled,
+            doubled=pushed.doubled,
             times=self._rollout.times,
             seconds=time.perf_counter() - began,
             resident_mb=resident_mb(),
+            waited_s=pushed.waited_s,
         )
 
     def probe(
@@ -175,11 +176,11 @@ class ActorService:
             )
         return self._policy
 
-    def _push(self, finished: Sequence[FinishedEpisode], version: int) -> int:
-        """Hand episodes to the banks; how many of them shared memory knew already."""
+    def _push(self, finished: Sequence[FinishedEpisode], version: int) -> PushResult:
+        """Hand episodes to the banks."""
         episodes = [bank_episode(each, version, self.name) for each in finished]
         requests = [_plan_request(each) for each in finished]
-        return self._bank.push(episodes, requests).doubled
+        return self._bank.push(episodes, requests)
 
     def _progress(self) -> None:
         now = time.monotonic()

@@ -37,12 +37,13 @@ import redis
 
 from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.bank import Bank
-from shared_memory.codec import pack_codes, pack_tokens
+from shared_memory.codec import pack_codes
 from shared_memory.connection import call, call_all, connect
 from shared_memory.keys import RunKeys
 from shared_memory.records import Decision, Episode
 from shared_memory.replica import BankReplica
 from shared_memory.server import EmbeddedServer
+from shared_memory.token_packing import pack_tokens
 
 CHUNKS, CODES = 64, 256
 DECISIONS = 10
@@ -78,21 +79,25 @@ class _Work:
     way: Literal["bank", "xadd"]
 
 
+Setting = tuple[Literal["bank", "xadd"], Persistence, float, int, int]
+"""Way to write, persistence, share of duplicates, writers, episodes a push."""
+SETTINGS: tuple[Setting, ...] = (
+    *(("bank", how, share, 2, EPISODES_A_PUSH) for how in PERSISTENCES for share in DUPLICATES),
+    *(("bank", how, 0.5, 1, EPISODES_A_PUSH) for how in PERSISTENCES),
+    *(("bank", how, 0.5, 2, 1) for how in PERSISTENCES),
+    *(("xadd", how, 0.0, 2, EPISODES_A_PUSH) for how in PERSISTENCES),
+)
+
+
 def measure_ingest(
     entries: int = ENTRIES,
     memory_entries: int = MEMORY_ENTRIES,
-    duplicates: Sequence[float] = DUPLICATES,
+    settings: Sequence[Setting] = SETTINGS,
     runs: int = RUNS,
+    visible_s: float = VISIBLE_S,
 ) -> list[dict[str, Any]]:
-    """A row for each way to write, persistence, share of duplicates and number of writers; then
-    what is visible when, and what the server takes."""
-    settings: list[tuple[str, Persistence, float, int, int]] = [
-        *(("bank", how, share, 2, EPISODES_A_PUSH) for how in PERSISTENCES for share in duplicates),
-        *(("bank", how, 0.5, 1, EPISODES_A_PUSH) for how in PERSISTENCES),
-        *(("bank", how, 0.5, 2, 1) for how in PERSISTENCES),
-        *(("xadd", how, 0.0, 2, EPISODES_A_PUSH) for how in PERSISTENCES),
-    ]
-    taken: dict[tuple[str, Persistence, float, int, int], list[dict[str, float]]] = {}
+    """A row for each setting; then what is visible when, and what the server takes."""
+    taken: dict[Setting, list[dict[str, float]]] = {}
     for _ in range(runs):
         for setting in settings:
             taken.setdefault(setting, []).append(_write(*setting, entries=entries))
@@ -103,7 +108,7 @@ def measure_ingest(
         row |= {"episodes_a_push": a_push, "runs": runs}
         row |= {name: statistics.median(run[name] for run in found) for name in found[0]}
         rows.append(row)
-    rows.append(visible())
+    rows.append(visible(visible_s))
     rows.append(server_memory_an_entry(memory_entries))
     return rows
 
@@ -192,7 +197,7 @@ def ingest_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _write(
-    way: Literal["bank", "xadd"] | str,
+    way: Literal["bank", "xadd"],
     persistence: Persistence,
     duplicates: float,
     writers: int,
@@ -210,8 +215,7 @@ def _write(
         pipes, processes = [], []
         for writer in range(writers):
             mine, theirs = context.Pipe()
-            kind: Literal["bank", "xadd"] = "bank" if way == "bank" else "xadd"
-            work = _Work(server.url, writer * episodes, episodes, a_push, duplicates, kind)
+            work = _Work(server.url, writer * episodes, episodes, a_push, duplicates, way)
             process = context.Process(target=_writer, args=(work, theirs), daemon=True)
             process.start()
             pipes.append(mine)

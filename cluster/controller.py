@@ -54,7 +54,7 @@ from cluster.reference_plans import reference_plan_lengths
 from cluster.rounds import RoundReport, RoundTally
 from cluster.run_folder import RunFolder
 from cluster.script import Script, Stage
-from cluster.server_watch import ServerWatch
+from cluster.server_watch import ServerWatch, waited_sentence
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 from configs.schema import RunConfig
@@ -334,6 +334,8 @@ class RunController:
                     self._tell(ActorReady(actor))
                 case ActorAnswered(actor, ActReport() as report):
                     self._tell(LeaseReturned(actor, report.episodes))
+                    if report.waited_s:
+                        self._alarm("memory", waited_sentence(actor, report.waited_s))
                 case ActorAnswered(actor, ProbeReport() as report):
                     if self._probe is not None:
                         self._probe.answered(actor, report)

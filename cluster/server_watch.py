@@ -32,3 +32,12 @@ class ServerWatch:
             "learner wait for it; raise its maxmemory, or lower shared_memory.bank.max_bytes or "
             "max_entries"
         )
+
+
+def waited_sentence(who: str, seconds: float) -> str:
+    """Who had to wait for a server at its limit, how long, and what to do."""
+    return (
+        f"{who} waited {seconds:.1f} s to write to shared memory's server, which was at its memory "
+        "limit; nothing was lost: raise its maxmemory, or lower shared_memory.bank.max_bytes or "
+        "max_entries"
+    )

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import redis
@@ -29,7 +29,7 @@ from shared_memory.bank_verification import BankVerification, verify
 from shared_memory.codec import encode
 from shared_memory.connection import Argument, call, push_back
 from shared_memory.episode_encoding import EpisodeEncoder
-from shared_memory.errors import SharedMemoryError
+from shared_memory.errors import ServerFullError, SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
 from shared_memory.plain_values import text
 from shared_memory.records import Episode, PlanRequest, Sign
@@ -74,6 +74,7 @@ class PushResult:
     requested: int = 0  # plan requests that were new
     success: SignTotals = SignTotals()
     failure: SignTotals = SignTotals()
+    waited_s: float = 0.0  # for a server at its memory limit
 
     @property
     def submitted(self) -> int:
@@ -102,6 +103,7 @@ class PushResult:
             self.requested + other.requested,
             self.success + other.success,
             self.failure + other.failure,
+            self.waited_s + other.waited_s,
         )
 
 
@@ -120,6 +122,7 @@ class Bank:
         self._deadline_s = deadline_s
         self._known_domains: set[str] = set()
         self._encoder = EpisodeEncoder()
+        self._waited_s = 0.0  # of the push that is going on
 
     def push(self, episodes: Sequence[Episode], requests: Sequence[PlanRequest] = ()) -> PushResult:
         """Write finished episodes and the plan requests that they cause.
@@ -128,7 +131,7 @@ class Bank:
         each). Counted once however often it is repeated: episodes by their number, requests by
         their task index. Raises SharedMemoryError, and ServerFullError past the deadline.
         """
-        result = PushResult()
+        result, self._waited_s = PushResult(), 0.0
         domains = dict.fromkeys(episode.domain for episode in episodes)
         domains.update(dict.fromkeys(request.domain for request in requests))
         for domain in domains:
@@ -139,7 +142,7 @@ class Bank:
             for position, step in enumerate(steps):
                 last = position == len(steps) - 1
                 result += self._push_step(keys, step, asked if last else ())
-        return result
+        return replace(result, waited_s=self._waited_s)
 
     def retire(self, min_version: int, *, deadline_s: float = 30.0) -> int:
         """Retire all entries last seen with a book version below `min_version`; how many.
@@ -188,9 +191,7 @@ class Bank:
 
     def _register(self, domain: str) -> None:
         if domain not in self._known_domains:
-            push_back(
-                lambda: call(self._client, "SADD", self._keys.domains, domain), self._deadline_s
-            )
+            self._patiently(lambda: call(self._client, "SADD", self._keys.domains, domain))
             self._known_domains.add(domain)
 
     def _push_step(
@@ -207,12 +208,28 @@ class Bank:
             *step_keys(keys),
             *(keys.episodes, keys.requested, keys.outcomes, keys.plans),
         )
-        reply = push_back(lambda: PUSH.run(self._client, where, arguments), self._deadline_s)
+        reply = self._patiently(lambda: PUSH.run(self._client, where, arguments))
         refuse_unfit(reply, keys, encoded.width, self._config)
         counts = [int(number) for number in reply]
         return PushResult(
             counts[0], counts[1], counts[2], SignTotals(*counts[3:7]), SignTotals(*counts[7:11])
         )
+
+    def _patiently(self, write: Callable[[], Any]) -> Any:
+        """Do it, and wait while the server is at its memory limit: how long is added up."""
+        refused_at: list[float] = []
+
+        def trial() -> Any:
+            try:
+                return write()
+            except ServerFullError:
+                refused_at.append(time.monotonic())
+                raise
+
+        reply = push_back(trial, self._deadline_s)
+        if refused_at:
+            self._waited_s += time.monotonic() - refused_at[0]
+        return reply
 
 
 def step_keys(keys: DomainKeys) -> tuple[str, ...]:

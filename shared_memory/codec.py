@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
-import zlib
-from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -31,6 +28,13 @@ from shared_memory.records import (
     PlanRequest,
     Trace,
 )
+from shared_memory.token_packing import (
+    MAX_TOKENS,
+    WORTH_DEFLATING,
+    WORTH_DEFLATING_PROMPTS,
+    pack_tokens,
+    unpack_tokens,
+)
 
 SCHEMA_VERSION = 5
 """2: `PlanOutcomeRecord.cached`, absent before. 3: `Episode.fault`, absent before. 4: the prompt
@@ -41,7 +45,6 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_TEXT = 2 * 1024 * 1024
 MAX_NAME = 1024
 MAX_CODES = 4096
-MAX_TOKENS = 65_536
 MAX_DECISIONS = 10_000
 DIGEST_BYTES = 16
 MAX_EPISODE = 2**27 - 1
@@ -124,70 +127,7 @@ def _tokens(name: str) -> _Field:
     return _Field(name, lambda value: list(unpack(value)), unpack)
 
 
-_TOKEN_WIDTHS = (1, 2, 4)
-_DEFLATED = 4
-"""Bit of the first byte of packed tokens; the bits below it choose the width of one token."""
-_WORTH_DEFLATING = 48
-WORTH_DEFLATING_PROMPTS = 1024
-"""Bytes of an episode's prompts from which on deflating them is worth a writer's time."""
-
-
-def _token_kind(most: int) -> int:
-    if not most < 2**31:
-        raise OverflowError
-    return (most >= 2**8) + (most >= 2**16)
-
-
-def _token_array(kind: int, tokens: Sequence[int]) -> bytes:
-    numbers = array("H" if kind == 1 else "I", tokens)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
-
-
-def pack_tokens(tokens: Sequence[int], worth_deflating: int = _WORTH_DEFLATING) -> bytes:
-    """Token numbers as bytes: one, two or four each, deflated where that is shorter and they
-    take at least so many."""
-    if not tokens:
-        return b""
-    try:
-        kind = _token_kind(max(tokens))
-        plain = bytes(tokens) if kind == 0 else _token_array(kind, tokens)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise _Refused(f"prompt_tokens must be whole numbers from 0 to {2**31 - 1}") from error
-    if len(plain) >= worth_deflating:
-        deflated = zlib.compress(plain, 1)
-        if len(deflated) < len(plain):
-            return bytes([kind | _DEFLATED]) + deflated
-    return bytes([kind]) + plain
-
-
-def unpack_tokens(payload: bytes) -> tuple[int, ...]:
-    """The inverse of `pack_tokens`; whatever the bytes are, no more than the limit is inflated."""
-    if not payload:
-        return ()
-    kind, body = payload[0] & ~_DEFLATED, payload[1:]
-    if kind >= len(_TOKEN_WIDTHS):
-        raise _Refused("prompt_tokens are not packed tokens")
-    width = _TOKEN_WIDTHS[kind]
-    if payload[0] & _DEFLATED:
-        inflater = zlib.decompressobj()
-        try:
-            body = inflater.decompress(body, width * MAX_TOKENS + 1)
-        except zlib.error as error:
-            raise _Refused(f"prompt_tokens are not packed tokens: {error}") from error
-        if not inflater.eof or inflater.unused_data:
-            raise _Refused(f"prompt_tokens are cut short, or more than {MAX_TOKENS}")
-    if len(body) % width or len(body) > width * MAX_TOKENS:
-        raise _Refused(f"prompt_tokens must be at most {MAX_TOKENS} packed tokens")
-    tokens = np.frombuffer(body, dtype=f"<u{width}")
-    if tokens.size and int(tokens.max()) >= 2**31:
-        raise _Refused(f"prompt_tokens must be whole numbers from 0 to {2**31 - 1}")
-    found: tuple[int, ...] = tuple(tokens.tolist())
-    return found
-
-
-def _packed_tokens(name: str, worth_deflating: int = _WORTH_DEFLATING) -> _Field:
+def _packed_tokens(name: str, worth_deflating: int = WORTH_DEFLATING) -> _Field:
     """As `_tokens`, but written as packed bytes; lists of older records are read."""
     listed = _tokens(name)
 
@@ -421,6 +361,12 @@ def encode(record: object) -> bytes:
     return payload
 
 
+def _packed_items(values: list[Any]) -> bytes:
+    """Values as msgpack, one after another, without the header of their array."""
+    payload: bytes = msgpack.packb(values)
+    return payload[1 if len(values) < 16 else 3 :]
+
+
 def encode_with_items(record: object, list_field: str, items: Sequence[bytes]) -> bytes:
     """As `encode`, with the items of one list of the record as msgpack bytes already.
 
@@ -439,11 +385,8 @@ def encode_with_items(record: object, list_field: str, items: Sequence[bytes]) -
     header = msgpack.Packer().pack_array_header
     payload = b"".join(
         (
-            header(len(head) + 1 + len(tail)),
-            *(msgpack.packb(value) for value in head),
-            header(len(items)),
-            *items,
-            *(msgpack.packb(value) for value in tail),
+            *(header(len(head) + 1 + len(tail)), _packed_items(head)),
+            *(header(len(items)), *items, _packed_items(tail)),
         )
     )
     if len(payload) > MAX_BYTES:

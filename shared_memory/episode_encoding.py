@@ -21,7 +21,6 @@ from shared_memory.codec import (
     DIGEST_BYTES,
     MAX_DECISIONS,
     MAX_NAME,
-    MAX_TOKENS,
     codes_digest,
     encode,
     encode_with_items,
@@ -30,6 +29,7 @@ from shared_memory.codec import (
 from shared_memory.connection import Argument
 from shared_memory.errors import SharedMemoryError
 from shared_memory.records import Codes, Decision, EntryOrigin, Episode
+from shared_memory.token_packing import MAX_TOKENS
 
 DETAIL = struct.Struct(f">{DIGEST_BYTES}sHBII")
 """Origin, decision, accepted, first token of its prompt there, tokens."""

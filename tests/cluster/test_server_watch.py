@@ -1,6 +1,6 @@
 """An alarm once each time that a server comes near its memory limit."""
 
-from cluster.server_watch import ServerWatch
+from cluster.server_watch import ServerWatch, waited_sentence
 from shared_memory.bank_reading import ServerMemory
 
 
@@ -17,3 +17,9 @@ def test_an_alarm_once_each_time() -> None:
         *(False, False, True, False, False, False, False, False, True)
     ]
     assert not look(10**6, limit=0)
+
+
+def test_who_waited_is_told() -> None:
+    sentence = waited_sentence("actor-3", 12.34)
+    assert "actor-3 waited 12.3 s" in sentence
+    assert "nothing was lost" in sentence

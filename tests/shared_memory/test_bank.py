@@ -381,7 +381,8 @@ def test_a_full_server_pushes_back_and_recovers(
         freed = threading.Timer(0.4, lambda: call(client, "CONFIG", "SET", "maxmemory", 0))
         freed.start()
         patient = Bank(client, "run", BankConfig(), deadline_s=20.0)
-        patient.push([refused], [make_request(refused.task_index)])
+        pushed = patient.push([refused], [make_request(refused.task_index)])
+        assert 0.2 < pushed.waited_s < 20.0
         freed.join()
         assert_holds(bank, [*episodes, refused])
         client.close()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from shared_memory import codec
+from shared_memory import codec, token_packing
 from shared_memory.codec import decode, encode
 from shared_memory.errors import SharedMemoryError
 from shared_memory.records import (
@@ -209,7 +209,7 @@ def test_hostile_bytes_are_refused(payload: bytes, why: str) -> None:
         dataclasses.replace(OUTCOME, task_index=2**27),
         dataclasses.replace(OUTCOME, domain="\ud800"),
         dataclasses.replace(OUTCOME, domain=3),  # type: ignore[arg-type]
-        Decision(0, np.array([1, 2], dtype=np.int64), "a", True, ()),  # type: ignore[arg-type]
+        Decision(0, np.array([1, 2], dtype=np.int64), "a", True, ()),
         Decision(0, np.empty((1, 0), dtype=np.uint16), "a", True, ()),
         Decision(0, np.zeros(3, dtype=np.uint16), "a", True, (-1,)),
         "not a record",
@@ -250,7 +250,7 @@ def entry_of(tokens: tuple[int, ...]) -> BankEntry:
         tuple(range(300)) * 3,
         (70_000, 1) * 50,
         (2**31 - 1,),
-        (7,) * codec.MAX_TOKENS,
+        (7,) * token_packing.MAX_TOKENS,
     ],
 )
 def test_prompt_tokens_are_packed(tokens: tuple[int, ...]) -> None:
@@ -270,11 +270,11 @@ def test_prompt_tokens_are_packed(tokens: tuple[int, ...]) -> None:
         b"\x80",
         b"\x02\xff\xff\xff\xff",
         b"\x04not deflated",
-        b"\x04" + zlib.compress(bytes(codec.MAX_TOKENS + 1)),
+        b"\x04" + zlib.compress(bytes(token_packing.MAX_TOKENS + 1)),
         b"\x04" + zlib.compress(bytes(2**27)),
         b"\x04" + zlib.compress(b"abc")[:-1],
         b"\x04" + zlib.compress(b"abc") + b"x",
-        b"\x00" + bytes(codec.MAX_TOKENS + 1),
+        b"\x00" + bytes(token_packing.MAX_TOKENS + 1),
     ],
 )
 def test_hostile_prompt_tokens_are_refused(packed: bytes) -> None:
