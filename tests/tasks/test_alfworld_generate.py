@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import random
 import re
-import tarfile
 from collections import Counter
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
+from alfworld_archive import real_games
 
 from tasks.alfworld.engine import GameEngine
 from tasks.alfworld.generate import PARAMETERS, TASK_TYPES, draw_game, game_text, sizes
@@ -18,8 +17,6 @@ from tasks.alfworld.problem import parse_problem
 from tasks.alfworld.vocabulary import OBJECTS, RECEPTACLES
 from tasks.alfworld.walkthrough import walkthrough
 from tasks.errors import TaskError
-
-ARCHIVE = Path(__file__).parents[3] / "shared/alfworld/json_2.1.1-train-valid_seen.tar.xz"
 
 
 def draw(seed: int, **given: int) -> dict[str, object]:
@@ -31,20 +28,15 @@ def only(task_type: str) -> dict[str, int]:
 
 
 @lru_cache(maxsize=1)
-def real_games() -> tuple[dict[str, str], ...]:
-    """The first games of the archive with real ones, until each task type was met."""
-    if not ARCHIVE.exists():
-        pytest.skip(f"{ARCHIVE} is missing: there are no real games to compare with")
+def of_each_type() -> tuple[dict[str, str], ...]:
+    """The first real games, until each task type was met."""
     games: dict[str, list[dict[str, str]]] = {name: [] for name in TASK_TYPES}
-    with tarfile.open(ARCHIVE, "r|xz") as archive:
-        for member in archive:
-            name = Path(member.name).parts[-3].split("-")[0] if member.isfile() else ""
-            if member.name.endswith("game.tw-pddl") and len(games[name]) < 3:
-                file = archive.extractfile(member)
-                assert file is not None
-                games[name].append(json.load(file))
-            if all(games.values()):
-                break
+    for path, text in real_games("train"):
+        name = path.split("/")[-3].split("-")[0]
+        if len(games[name]) < 3:
+            games[name].append(json.loads(text))
+        if all(games.values()):
+            break
     return tuple(game for found in games.values() for game in found)
 
 
@@ -137,7 +129,7 @@ def test_textworld_itself_plays_a_generated_game() -> None:
 
 def test_names_are_those_of_real_games() -> None:
     known = {
-        kind: set(re.findall(rf"(\w+)Type - {kind}", real_games()[0]["pddl_problem"]))
+        kind: set(re.findall(rf"(\w+)Type - {kind}", of_each_type()[0]["pddl_problem"]))
         for kind in ("otype", "rtype")
     }
     for seed in range(40):
@@ -156,7 +148,7 @@ def test_domain_phrases_and_goals_are_those_of_real_games() -> None:
         _, goal = parse_problem(game["pddl_problem"])
         ours[goal.task_type].add(phrase(game))
         goals[goal.task_type] = goal_text(game)
-    for game in real_games():
+    for game in of_each_type():
         _, goal = parse_problem(game["pddl_problem"])
         assert phrase(game) in ours[goal.task_type]
         assert goal_text(game) == goals[goal.task_type]
@@ -183,7 +175,7 @@ def goal_text(game: dict[str, str]) -> str:
 
 
 def test_sentences_are_those_of_real_games() -> None:
-    real = {shape for game in real_games() for shape in shapes(game)}
+    real = {shape for game in of_each_type() for shape in shapes(game)}
     for seed in range(40):
         assert shapes(draw(seed)) <= real | shapes_by_chance()
 
