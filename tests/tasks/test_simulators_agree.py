@@ -235,6 +235,11 @@ def test_a_hundred_thousand_random_steps_over_all_domains() -> None:
             deadline = time.process_time() + FIRST_TURN_S
             compared[name] += walk(domain, some_tasks(domain, turn), 600, deadline, seed=turn)
     print(f"{sum(compared.values())} steps over {len(compared)} domains: {compared}")  # noqa: T201
+    left_out = {row.domain: row.reason for row in list_tasks(pddlgym_names())}
+    for name in sorted(set(left_out) - set(compared)):
+        reason = left_out[name] or broken.get(name) or why_not_mimir(name)
+        reason = reason or why_not_pddlgym(get_pddl_domain(name))
+        print(f"not compared: {name} ({reason})")  # noqa: T201
     print(f"not judged, since PDDLGym breaks: {broken}")  # noqa: T201
 
 
