@@ -67,7 +67,7 @@ def _check_names(config: RunConfig, stream: TaskStream) -> None:
             tasks = [domain.task_from_file(file) for file in largest]
         else:
             default = {each.name: each.default for each in domain.generator.parameters}
-            sizes = [default | size_at(share, place) for place in (0.0, 1.0)]
+            sizes = [{**default, **size_at(share, place)} for place in (0.0, 1.0)]
             most = [{name: (top, top) for name, (_, top) in size.items()} for size in sizes]
             tasks = [domain.draw(size, config.seed) for size in most]
         for task in tasks:

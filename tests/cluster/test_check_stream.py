@@ -8,7 +8,7 @@ import pytest
 
 from cluster.conduct import check_stream
 from cluster.settings import load_settings
-from tasks.domains import get_domain
+from tasks.domains import get_pddl_domain
 from tasks.errors import TaskError
 
 SHARES = {
@@ -20,7 +20,7 @@ SHARES = {
 
 @pytest.mark.parametrize("kind", SHARES)
 def test_too_few_names_for_the_largest_tasks_are_refused_at_once(kind: str, tmp_path: Path) -> None:
-    blocks = get_domain("blocks")
+    blocks = get_pddl_domain("blocks")
     (tmp_path / "domain.pddl").write_text(blocks.text)
     for number, size in enumerate((3, 3, 3, 3, 5)):
         task = blocks.draw({"blocks": (size, size)}, number)

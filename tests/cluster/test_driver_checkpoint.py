@@ -10,7 +10,7 @@ from cluster.checkpoint import CheckpointError, DriverState, check_sources, read
 from cluster.dispatcher import ActorReady, Dispatcher, StreamOpened
 from cluster.run_folder import RunFolder
 from configs.schema import DomainShare, PhaseConfig, StreamConfig
-from tasks.domains import get_domain
+from tasks.domains import get_domain, get_pddl_domain
 from tasks.stream import TaskStream
 
 
@@ -50,7 +50,7 @@ def test_says_where_there_is_none(folder: RunFolder) -> None:
 
 
 def test_a_run_whose_files_changed_is_not_resumed(folder: RunFolder, tmp_path: Path) -> None:
-    blocks = get_domain("blocks")
+    blocks = get_pddl_domain("blocks")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "domain.pddl").write_text(blocks.text)
