@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
-from bank_model import BankModel, Codes, similarities
+from bank_model import BankModel, Codes, ModelBank, similarities
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import (
@@ -30,8 +30,9 @@ from shared_memory.bank_reencoding import BankReencoding, Reencoded
 from shared_memory.codec import encode
 from shared_memory.connection import call
 from shared_memory.keys import RunKeys
+from shared_memory.node_replica import NodeReplica
 from shared_memory.records import SIGNS, Decision, EntryOrigin, Episode
-from shared_memory.replica import BankReplica
+from shared_memory.replica import BankReplica, Replica
 
 CHUNKS, CODES, WIDTH = 2, 3, 5
 LAG = 1
@@ -66,9 +67,10 @@ def origin_bytes(number: int, sign: int, prompts: Sequence[int]) -> int:
 
 
 class Histories(RuleBasedStateMachine):
-    """Driven with `client` set by the test."""
+    """Driven with `client` and `base`, the folder of nodes' replicas, set by the test."""
 
     client: redis.Redis
+    base: Path
 
     @initialize(
         policy=some.sampled_from(POLICIES),
@@ -92,10 +94,16 @@ class Histories(RuleBasedStateMachine):
         self.born = np.zeros(CODES, dtype=np.int64)
         self.replicas = [self._replica(), self._replica()]
         self.known = [self.model.snapshot() for _ in self.replicas]
+        self.views = [self._view(), self._view()]
         self.imports = 0
 
     def _replica(self) -> BankReplica:
         return BankReplica(self.client, "run", ["blocks"], self.config, actions=True)
+
+    def _view(self) -> NodeReplica:
+        return NodeReplica(
+            self.client, "run", ["blocks"], self.config, actions=True, base=self.base
+        )
 
     @rule(
         batch=some.lists(
@@ -193,37 +201,52 @@ class Histories(RuleBasedStateMachine):
         self.replicas[which].refresh()
         self.known[which] = self.model.snapshot()
 
+    @rule(which=some.integers(0, 1), anew=some.booleans())
+    def refresh_node(self, which: int, anew: bool) -> None:
+        """A node's replica follows, fed by one of the processes that share it, or by a new one."""
+        if anew:
+            self.views[which].close()
+            self.views[which] = self._view()
+        self.views[which].refresh()
+        self.views[1 - which].refresh()
+        for view in self.views:
+            self._compare(view, self.model.banks)
+
     @invariant()
     def replicas_answer_as_of_their_last_refresh(self) -> None:
         if not hasattr(self, "replicas"):
             return
+        for replica, known in zip(self.replicas, self.known, strict=True):
+            self._compare(replica, known)
+
+    def _compare(self, replica: Replica, known: tuple[ModelBank, ModelBank]) -> None:
+        """Look-ups and counts of a replica are those of the model as it was then."""
         queries = self.random.integers(0, CODES, (3, CHUNKS)).astype(np.uint16)
         nearest, threshold = 3, 0.1
-        for replica, known in zip(self.replicas, self.known, strict=True):
-            for sign, bank in zip(SIGNS, known, strict=True):
-                found = replica.lookup(
-                    *("blocks", sign, queries, self.vectors, self.mean, self.born),
-                    *(self.version - LAG, nearest, threshold),
+        for sign, bank in zip(SIGNS, known, strict=True):
+            found = replica.lookup(
+                *("blocks", sign, queries, self.vectors, self.mean, self.born),
+                *(self.version - LAG, nearest, threshold),
+            )
+            tried = replica.tried("blocks", sign, queries, self.born, self.version - LAG)
+            for query, neighbours, actions in zip(queries, found, tried, strict=True):
+                expected = similarities(
+                    bank, query, self.vectors, self.mean, self.born, self.version - LAG
                 )
-                tried = replica.tried("blocks", sign, queries, self.born, self.version - LAG)
-                for query, neighbours, actions in zip(queries, found, tried, strict=True):
-                    expected = similarities(
-                        bank, query, self.vectors, self.mean, self.born, self.version - LAG
-                    )
-                    best = sorted(expected.values(), reverse=True)
-                    passing = [each for each in best if each >= threshold][:nearest]
-                    assert neighbours.similarities.tolist() == pytest.approx(passing, abs=1e-6)
-                    named = [tuple(codes.tolist()) for codes in neighbours.codes]
-                    assert len(set(named)) == len(named)
-                    assert [expected[codes] for codes in named] == pytest.approx(passing, abs=1e-6)
-                    codes = tuple(query.tolist())
-                    assert {
-                        action: (counts.times, counts.refused) for action, counts in actions.items()
-                    } == {
-                        action: (entry.times, entry.refused)
-                        for (of, action), entry in bank.solid().items()
-                        if of == codes and codes in expected
-                    }
+                best = sorted(expected.values(), reverse=True)
+                passing = [each for each in best if each >= threshold][:nearest]
+                assert neighbours.similarities.tolist() == pytest.approx(passing, abs=1e-6)
+                named = [tuple(codes.tolist()) for codes in neighbours.codes]
+                assert len(set(named)) == len(named)
+                assert [expected[codes] for codes in named] == pytest.approx(passing, abs=1e-6)
+                codes = tuple(query.tolist())
+                assert {
+                    action: (counts.times, counts.refused) for action, counts in actions.items()
+                } == {
+                    action: (entry.times, entry.refused)
+                    for (of, action), entry in bank.solid().items()
+                    if of == codes and codes in expected
+                }
 
     @invariant()
     def the_totals_are_right(self) -> None:
@@ -243,6 +266,8 @@ class Histories(RuleBasedStateMachine):
         """In the end everything is re-read, entry by entry."""
         if not hasattr(self, "bank"):
             return
+        for view in self.views:
+            view.close()
         problems = self.bank.verify().problems
         assert problems == ()
         for sign, bank in zip(SIGNS, self.model.banks, strict=True):
@@ -259,8 +284,8 @@ class Histories(RuleBasedStateMachine):
             }
 
 
-def run_histories(client: redis.Redis, examples: int, steps: int) -> None:
-    driven = type("DrivenHistories", (Histories,), {"client": client})
+def run_histories(client: redis.Redis, base: Path, examples: int, steps: int) -> None:
+    driven = type("DrivenHistories", (Histories,), {"client": client, "base": base})
     run_state_machine_as_test(
         driven,
         settings=settings(
@@ -272,10 +297,14 @@ def run_histories(client: redis.Redis, examples: int, steps: int) -> None:
     )
 
 
-def test_random_histories_give_the_answers_of_a_plain_model(client: redis.Redis) -> None:
-    run_histories(client, 40, 25)
+def test_random_histories_give_the_answers_of_a_plain_model(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    run_histories(client, tmp_path, 40, 25)
 
 
 @pytest.mark.slow
-def test_many_random_histories_give_the_answers_of_a_plain_model(client: redis.Redis) -> None:
-    run_histories(client, 600, 50)
+def test_many_random_histories_give_the_answers_of_a_plain_model(
+    client: redis.Redis, tmp_path: Path
+) -> None:
+    run_histories(client, tmp_path, 600, 50)
