@@ -18,7 +18,7 @@ from cluster.metrics_log import read_metrics
 from cluster.run_folder import RunFolder, make_folder, writing
 from cluster.summary import Summary
 
-INTERVALS = "Intervals are of 95 %: Wilson's for CSR, normal approximations for the others."
+INTERVALS = "Intervals are of 95 %: Wilson's for CSR, Agresti and Coull's for the other means."
 
 
 def write_figures(folder: RunFolder, summary: Summary, target: Path) -> tuple[Path, ...]:
