@@ -98,9 +98,10 @@ def measure_ingest(
 ) -> list[dict[str, Any]]:
     """A row for each setting; then what is visible when, and what the server takes."""
     taken: dict[Setting, list[dict[str, float]]] = {}
-    for _ in range(runs):
-        for setting in settings:
-            taken.setdefault(setting, []).append(_write(*setting, entries=entries))
+    with _writers(max(setting[3] for setting in settings)) as pipes:
+        for _ in range(runs):
+            for setting in settings:
+                taken.setdefault(setting, []).append(_write(setting, entries, pipes))
     rows: list[dict[str, Any]] = []
     for (way, persistence, share, writers, a_push), found in taken.items():
         row: dict[str, Any] = {"way": "bank" if way == "bank" else "plain XADD"}
@@ -196,51 +197,52 @@ def ingest_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield ", ".join((*words, *numbers))
 
 
-def _write(
-    way: Literal["bank", "xadd"],
-    persistence: Persistence,
-    duplicates: float,
-    writers: int,
-    a_push: int,
-    *,
-    entries: int,
-) -> dict[str, float]:
+@contextmanager
+def _writers(count: int) -> Iterator[list[Connection]]:
+    """So many processes that write what they are told, by the pipes to them."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for _ in range(count):
+        mine, theirs = context.Pipe()
+        process = context.Process(target=_writer, args=(theirs,), daemon=True)
+        process.start()
+        pipes.append(mine)
+        processes.append(process)
+    try:
+        yield pipes
+    finally:
+        for pipe in pipes:
+            pipe.send(None)
+        for process in processes:
+            process.join(10)
+            if process.is_alive():
+                process.kill()
+
+
+def _write(setting: Setting, entries: int, pipes: Sequence[Connection]) -> dict[str, float]:
     """One run: several processes write; rates and processor time an entry."""
+    way, persistence, duplicates, writers, a_push = setting
     episodes = entries // DECISIONS // writers
     with (
         _server(persistence) as server,
         closing(connect(SharedMemoryConfig(), server.url)) as client,
     ):
-        context = multiprocessing.get_context("spawn")
-        pipes, processes = [], []
-        for writer in range(writers):
-            mine, theirs = context.Pipe()
-            work = _Work(server.url, writer * episodes, episodes, a_push, duplicates, way)
-            process = context.Process(target=_writer, args=(work, theirs), daemon=True)
-            process.start()
-            pipes.append(mine)
-            processes.append(process)
-        try:
-            for pipe in pipes:
-                _answer(pipe)  # it is ready
-            before, begun = _server_cpu(client), time.perf_counter()
-            for pipe in pipes:
-                pipe.send("go")
-            spent = [_answer(pipe) for pipe in pipes]
-            took, after = time.perf_counter() - begun, _server_cpu(client)
-        finally:
-            for process in processes:
-                process.join(10)
-                if process.is_alive():
-                    process.kill()
-        written = writers * episodes * DECISIONS
+        for writer, pipe in enumerate(pipes[:writers]):
+            first = writer * episodes
+            pipe.send(_Work(server.url, first, episodes, a_push, duplicates, way))
+        for pipe in pipes[:writers]:
+            _answer(pipe)  # it is ready
+        before, begun = _server_cpu(client), time.perf_counter()
+        for pipe in pipes[:writers]:
+            pipe.send("go")
+        spent = [_answer(pipe) for pipe in pipes[:writers]]
+        took, after = time.perf_counter() - begun, _server_cpu(client)
+        written, found = writers * episodes * DECISIONS, 0.0
         if way == "bank":
             total = Bank(client, _RUN, _BANK).statistics().total("success")
             if total.submitted != written or total.admitted + total.duplicates != written:
                 raise AssertionError(f"{written} entries were written, but {total} counted")
             found = total.duplicates / written
-        else:
-            found = 0.0
         return {
             "entries_a_s": written / took,
             "found_duplicates": found,
@@ -250,16 +252,21 @@ def _write(
         }
 
 
-def _writer(work: _Work, pipe: Connection) -> None:
-    episodes = _episodes(work.first, work.episodes, work.duplicates)
-    with closing(connect(SharedMemoryConfig(), work.url)) as client:
-        write = _bank_writer(client) if work.way == "bank" else _plain_writer(client)
-        pipe.send("ready")
-        _answer(pipe)
-        begun = time.process_time()
-        for first in range(0, len(episodes), work.a_push):
-            write(episodes[first : first + work.a_push])
-        pipe.send(time.process_time() - begun)
+def _writer(pipe: Connection) -> None:
+    """Write what comes through the pipe, until nothing does any more."""
+    while True:
+        work: _Work | None = pipe.recv()
+        if work is None:
+            return
+        episodes = _episodes(work.first, work.episodes, work.duplicates)
+        with closing(connect(SharedMemoryConfig(), work.url)) as client:
+            write = _bank_writer(client) if work.way == "bank" else _plain_writer(client)
+            pipe.send("ready")
+            _answer(pipe)
+            begun = time.process_time()
+            for first in range(0, len(episodes), work.a_push):
+                write(episodes[first : first + work.a_push])
+            pipe.send(time.process_time() - begun)
 
 
 def _bank_writer(client: redis.Redis) -> Callable[[Sequence[Episode]], object]:

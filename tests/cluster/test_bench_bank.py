@@ -15,7 +15,8 @@ def test_measures_look_ups_and_a_replica(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("cluster.bench_bank.MOST_GRAPH", 0)
     monkeypatch.setattr("cluster.bench_bank.MOST_WRITTEN_OUT", 0)
     monkeypatch.setattr(
-        "cluster.bench_bank.measure_ingest", partial(measure_ingest, 700, 700, [0.5], 1)
+        "cluster.bench_bank.measure_ingest",
+        partial(measure_ingest, 700, 700, [("bank", "none", 0.5, 1, 64)], 1, 0.2),
     )
     result = bench_bank()
     rows = {(row["way"], row["batch"]): row for row in result["milliseconds_a_decision"]}
