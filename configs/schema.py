@@ -283,8 +283,9 @@ class BankConfig(Section):
     )
     solid_after: Positive = Field(
         1,
-        description="Submissions from which on an entry counts in look-ups: 1 is at once; with more, "
-        "entries are tentative until their outcome was seen so often. The first write fixes it.",
+        description="Submissions from which on an entry counts in look-ups: 1 is at once; with "
+        "more, entries are tentative until their outcome was seen so often. The first write "
+        "fixes it.",
     )
     max_version_lag: Positive = Field(
         8, description="Entries not seen for so many book versions are retired."
