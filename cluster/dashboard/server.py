@@ -161,11 +161,12 @@ async def _tell(
 ) -> AsyncIterator[str]:
     """Server-sent events: first what the page has not, then what is new, each with its cursor."""
     silent = 0
+    state: str | None = None
     while True:
         found = update(known)
         silent += 1
-        if found["cursor"] != known or silent >= BEAT_EVERY:
-            silent, known = 0, found["cursor"]
+        if found["cursor"] != known or found["now"]["state"] != state or silent >= BEAT_EVERY:
+            silent, known, state = 0, found["cursor"], found["now"]["state"]
             yield f"id: {_text(known)}\ndata: {_text(found)}\n\n"
         await asyncio.sleep(TELL_EVERY_S)
 

@@ -68,8 +68,7 @@ def test_the_first_screen_tells_what_matters(browser: Browser, finished: str) ->
         for number in range(plots.count()):
             behind = plots.nth(number).locator("summary")
             behind.click()
-            rows = plots.nth(number).locator("tbody tr").count()
-            assert rows > 0, plots.nth(number).inner_text()
+            plots.nth(number).locator("tbody tr").first.wait_for(state="attached", timeout=5_000)
 
 
 def test_keys_are_enough(browser: Browser, finished: str) -> None:
