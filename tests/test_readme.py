@@ -262,7 +262,7 @@ def test_a_command_in_the_text_is_understood(words: tuple[str, ...]) -> None:
 
 
 def test_every_command_that_prints_figures_has_json() -> None:
-    without = {"run", "resume"}
+    without = {"run", "resume", "watch", "dashboard"}  # those show a run as it goes on
     for command in leaves():
         options = {option for parameter in command.params for option in parameter.opts}
         assert ("--json" in options) != (command.name in without), command.name
