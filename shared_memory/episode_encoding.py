@@ -12,13 +12,14 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 
 import msgpack
 import numpy as np
 
 from shared_memory.codec import (
     DIGEST_BYTES,
+    MAX_CODES,
     MAX_DECISIONS,
     MAX_NAME,
     codes_digest,
@@ -195,21 +196,22 @@ def _packed_codes(episode: Episode) -> list[bytes]:
             f"decisions, more than {MAX_DECISIONS}"
         )
     codes: list[Codes] = [decision.codes for decision in episode.decisions]
-    if not codes:
-        return []
     for each in codes:
         if each.dtype != _UINT16 or each.ndim != 1:
             pack_codes(each)  # says what is wrong
-    widths = {each.size for each in codes} - {0}
+    sizes = [2 * each.size for each in codes]
+    widths = set(sizes) - {0}
     if len(widths) > 1:
         raise SharedMemoryError(
-            f"procedures of one batch must have the same number of codes, not {sorted(widths)}"
+            "procedures of one batch must have the same number of codes, not "
+            f"{sorted(width // 2 for width in widths)}"
         )
     if not widths:
         return [b""] * len(codes)
-    pack_codes(next(each for each in codes if each.size))  # of an allowed width
+    if max(widths) > 2 * MAX_CODES:
+        pack_codes(codes[sizes.index(max(widths))])  # says what is wrong
     payload = np.concatenate(codes).astype(">u2").tobytes()
-    ends = np.cumsum([0, *(2 * each.size for each in codes)]).tolist()
+    ends = [0, *accumulate(sizes)]
     return [payload[start:end] for start, end in pairwise(ends)]
 
 
