@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import redis
@@ -197,18 +198,26 @@ class Bank:
     def _push_step(
         self, keys: DomainKeys, episodes: Sequence[Episode], requests: Sequence[PlanRequest]
     ) -> PushResult:
-        encoded = self._encoder.encode(episodes)
-        arguments = [*step_arguments(encoded.width, self._config)]
-        arguments += encoded.origins
-        arguments += encoded.episodes
-        arguments.append(len(requests))
-        for request in requests:
-            arguments.extend((request.task_index, encode(request)))
         where = (
             *step_keys(keys),
             *(keys.episodes, keys.requested, keys.outcomes, keys.plans),
         )
-        reply = self._patiently(lambda: PUSH.run(self._client, where, arguments))
+        left, doubled = list(episodes), 0
+        while True:
+            encoded = self._encoder.encode(left)
+            arguments = [*step_arguments(encoded.width, self._config), doubled]
+            arguments += encoded.origins
+            arguments += encoded.episodes
+            arguments.append(len(requests))
+            for request in requests:
+                arguments.extend((request.task_index, encode(request)))
+            arguments += encoded.rows
+            reply = self._patiently(partial(PUSH.run, self._client, where, arguments))
+            if reply[0] != b"doubled":
+                break
+            known = {int(place) for place in reply[1]}  # counted before: nothing was done yet
+            doubled += len(known)
+            left = [episode for place, episode in enumerate(left) if place not in known]
         refuse_unfit(reply, keys, encoded.width, self._config)
         counts = [int(number) for number in reply]
         return PushResult(

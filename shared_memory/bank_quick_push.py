@@ -18,86 +18,67 @@ local function fits(submitted, payload)
   end
   return true
 end
--- Submissions of the same entry are one row: first place in ARGV, times, version, refused, and the
--- episode that has the first.
-local function rows_of(sign)
-  local index, keys, places, times, versions, refused, of = {}, {}, {}, {}, {}, {}, {}
-  local n = 0
-  for number, episode in ipairs(counted) do
-    if episode[3] == sign then
-      local version = episode[2]
-      for place = episode[1] + 1, episode[1] + 3 * episode[5], 3 do
-        local key = ARGV[place]
-        local row = index[key]
-        if not row then
-          n = n + 1
-          row, index[key], keys[n], places[n], of[n] = n, n, key, place, number
-          times[n], versions[n], refused[n] = 1, version, 0
-        else
-          times[row] = times[row] + 1
-          if version > versions[row] then versions[row] = version end
-        end
-        if byte(ARGV[place + 2], 19) == 0 then refused[row] = refused[row] + 1 end
-      end
-    end
+local function many_of(key, names, first, size)
+  if size <= CHUNK then
+    return size > 0 and redis.call('HMGET', key, unpack(names, first, first + size - 1)) or {}
   end
-  return n, keys, places, times, versions, refused, of
-end
-local function many_of(key, names, size)
   local found = {}
-  for first = 1, size, CHUNK do
-    local last = math.min(first + CHUNK - 1, size)
-    local values = redis.call('HMGET', key, unpack(names, first, last))
-    if size <= CHUNK then return values end
-    for place = first, last do found[place] = values[place - first + 1] end
+  for start = 0, size - 1, CHUNK do
+    local some = math.min(CHUNK, size - start)
+    local values = redis.call('HMGET', key, unpack(names, first + start, first + start + some - 1))
+    for place = 1, some do found[start + place] = values[place] end
   end
   return found
 end
-local function quick_push(bank, fresh_of)
-  local n, keys, places, times, versions, refused, of = rows_of(bank.sign)
+local function quick_push(bank, batch, fresh_of)
+  local n, rows, base = batch.size, batch.rows, batch.base
   if n == 0 then return end
-  local values = many_of(bank.entries, keys, n)
-  local sign, seen, new = string.char(bank.sign - 1), total('seen'), {}
-  local out, o, ages, a, fresh = {}, 0, {}, 0, 0
-  local numbers, wanted, raised, w, known = {}, {}, {}, 0, {}
+  local values, code, sign = many_of(bank.entries, ARGV, base + 1, n), bank.sign - 1,
+    string.char(bank.sign - 1)
+  local out, o, f, ages, a, seen = {}, 0, #tried, {}, 0, total('seen')
+  local fresh, place_of, fresh_count, wanted, latest, w, known = {}, {}, 0, {}, {}, 0, {}
   for row = 1, n do
-    local value, version = values[row], versions[row]
-    local before = -1
+    local key, value = ARGV[base + row], values[row]
+    local times, version, refused, of = unpacked('>I4I4I4I2', rows, 45 * row - 44)
+    local last = -1
     if value then
-      local had, last, number, no = unpacked('>I4I4I8I4', value)
-      times[row], refused[row], numbers[row] = had + times[row], no + refused[row], number
-      before = last
-      if last > version then version, versions[row] = last, last end
-    else
-      fresh = fresh + 1
-      new[fresh] = row
-      fresh_of[of[row]] = fresh_of[of[row]] + 1
+      local had, number, no
+      had, last, number, no = unpacked('>I4I4I8I4', value)
+      times, refused = had + times, no + refused
+      out[o + 1], out[o + 2], o = key, pack('>I4I4I8I4c31',
+        times, version > last and version or last, number, refused, sub(value, 21)), o + 2
+      local action = sub(key, 17)
+      tried[f + 1], tried[f + 2], f =
+        pack('>BI8I4I4I2', code, number, times, refused, #action), action, f + 2
     end
-    if version > before then
+    if version > last then
       seen = seen + 1
-      ages[a + 1] = format('%d', version * 4294967296 + seen % 4294967296)
-      ages[a + 2], a = keys[row], a + 2
-      local digest = sub(keys[row], 1, 16)
+      ages[a + 1], ages[a + 2], a =
+        format('%d', version * 4294967296 + seen % 4294967296), key, a + 2
+      local digest = sub(key, 1, 16)
       local place = known[digest]
       if not place then
         w = w + 1
-        place, known[digest], wanted[w], raised[w] = w, w, digest, version
-      elseif version > raised[place] then
-        raised[place] = version
+        place, known[digest], wanted[w], latest[w] = w, w, digest, version
+      elseif version > latest[place] then
+        latest[place] = version
       end
-      if not value then numbers[row] = -place end
+      if not value then
+        fresh_count = fresh_count + 1
+        fresh[fresh_count], place_of[fresh_count] = row, place
+        fresh_of[of + 1] = fresh_of[of + 1] + 1
+      end
     end
   end
   count('seen', seen - total('seen'))
 
   -- Procedures of new entries, and of those seen with a newer version.
-  local had, entries, codes = many_of(bank.procedures, wanted, w), {}, {}
+  local had, entries, codes = many_of(bank.procedures, wanted, 1, w), {}, {}
   for place = 1, w do entries[place] = 0 end
-  for f = 1, fresh do
-    local row = new[f]
-    local place = -numbers[row]
+  for i = 1, fresh_count do
+    local place, row = place_of[i], fresh[i]
     entries[place] = entries[place] + 1
-    codes[place] = ARGV[places[row] + 1]
+    codes[place] = had[place] or sub(batch.codes, (row - 1) * width + 1, row * width)
   end
   local unknown = 0
   for place = 1, w do
@@ -107,7 +88,7 @@ local function quick_push(bank, fresh_of)
   local slots, given, number_of = total(bank.name .. 'slots'), 0, total('procedure')
   local procedures, run, length, first, last, ad = {}, {}, 0, 0, -2, #added
   for place = 1, w do
-    local version, value, number, slot, solid = raised[place], had[place], nil, nil, entries[place]
+    local version, value, number, slot, solid = latest[place], had[place], nil, nil, entries[place]
     local count_of = solid
     if value then
       local old, old_version, old_solid
@@ -132,7 +113,7 @@ local function quick_push(bank, fresh_of)
       run[length + 1], run[length + 2], length, last = row, codes[place], length + 2, slot
       added[ad + 1], added[ad + 2], added[ad + 3], ad = sign, row, codes[place], ad + 3
     end
-    raised[place] = number
+    latest[place] = number
     procedures[2 * place - 1] = wanted[place]
     procedures[2 * place] = pack('>I8I4I4I4I4', number, count_of, version, slot, solid)
   end
@@ -141,35 +122,29 @@ local function quick_push(bank, fresh_of)
   count(bank.name .. 'slots', slots - total(bank.name .. 'slots'))
   many('HSET', bank.procedures, procedures)
 
-  -- Entries and their origins.
-  local size, from, origins, kept, f = (52 + width) * unknown, {}, {}, {}, #tried
-  for row = 1, n do
-    local key, value, number = keys[row], values[row], numbers[row]
-    if value then
-      value = pack('>I4I4I8I4c31', times[row], versions[row], number, refused[row], sub(value, 21))
-    else
-      local place = places[row]
-      local detail = ARGV[place + 2]
-      local digest = sub(detail, 1, 16)
-      number = raised[-number]
-      value = pack('>I4I4I8I4I4c27', times[row], versions[row], number, refused[row],
-        counted[of[row]][2], detail)
-      size = size + #key + 51
-      local origin = from[digest]
-      if not origin then
-        origins[#origins + 1] = digest
-        origin = 0
-      end
-      from[digest] = origin + 1
+  -- New entries and their origins.
+  local size, from, origins, kept = (52 + width) * unknown, {}, {}, {}
+  for i = 1, fresh_count do
+    local row = fresh[i]
+    local key, start, number = ARGV[base + row], 45 * row - 44, latest[place_of[i]]
+    local times, version, refused = unpacked('>I4I4I4', rows, start)
+    local digest = sub(rows, start + 18, start + 33)
+    local origin = from[digest]
+    if not origin then
+      origins[#origins + 1] = digest
+      origin = 0
     end
-    out[o + 1], out[o + 2], o = key, value, o + 2
+    from[digest] = origin + 1
+    size = size + #key + 51
+    out[o + 1], out[o + 2], o = key, pack('>I4I4I8I4c31',
+      times, version, number, refused, sub(rows, start + 14, start + 44)), o + 2
     local action = sub(key, 17)
-    tried[f + 1] = pack('>BI8I4I4I2', bank.sign - 1, number, times[row], refused[row], #action)
-    tried[f + 2], f = action, f + 2
+    tried[f + 1], tried[f + 2], f =
+      pack('>BI8I4I4I2', code, number, times, refused, #action), action, f + 2
   end
   many('HSET', bank.entries, out)
   many('ZADD', bank.ages, ages)
-  local before, records, k = many_of(bank.kept, origins, #origins), {}, 0
+  local before, records, k = many_of(bank.kept, origins, 1, #origins), {}, 0
   for place, digest in ipairs(origins) do
     local held, bytes = 0, #payloads[digest]
     if before[place] then
@@ -182,17 +157,16 @@ local function quick_push(bank, fresh_of)
   end
   many('HSET', bank.origins, records)
   many('HSET', bank.kept, kept)
-  bank.bytes, bank.solid = bank.bytes + size, bank.solid + fresh
+  bank.bytes, bank.solid = bank.bytes + size, bank.solid + fresh_count
   write_sums(bank)
   if policy ~= 'oldest' then
     local order = {}
-    for row = 1, n do
-      order[2 * row - 1] = format('%d', score(keys[row], times[row], versions[row], 0))
-      order[2 * row] = keys[row]
+    for place = 1, o, 2 do
+      local key, times, version = out[place], unpacked('>I4I4', out[place + 1])
+      order[place], order[place + 1] = format('%d', score(key, times, version, 0)), key
     end
     many('ZADD', bank.order, order)
   end
 end
 """
-"""Goes after `bank_writing.WRITING`; `counted` are the episodes: last place in ARGV before their
-procedures, version, sign, event, procedures."""
+"""Goes after `bank_writing.WRITING`, and after `bank_scripts.PUSH` has read its arguments."""

@@ -17,30 +17,32 @@ PUSH = AtomicScript(
 local wrong = unfit()
 if wrong then return wrong end
 local episodes, requested, outcomes, plans = unpack(KEYS, 19, 22)
+local before, payload = tonumber(take()), 0
 for _ = 1, tonumber(take()) do
-  local digest = take()
-  payloads[digest] = take()
+  local digest, record = take(), take()
+  payloads[digest], payload = record, payload + 24 + #record
 end
-local counted, submitted, payload = {}, {0, 0}, 0
-local finished, doubled, succeeded = 0, 0, 0
-for _, record in pairs(payloads) do payload = payload + 24 + #record end
-for _ = 1, tonumber(take()) do
-  local number, version, sign, event = take(), tonumber(take()), tonumber(take()), take()
-  local procedures = tonumber(take())
+local counted, submitted, doubled = {}, {0, 0}, {}
+for place = 1, tonumber(take()) do
+  local number, sign, event, procedures = take(), tonumber(take()), take(), tonumber(take())
   if redis.call('SETBIT', episodes, number, 1) == 1 then
-    doubled = doubled + 1
+    doubled[#doubled + 1] = place - 1
   else
-    finished = finished + 1
-    if sign == 1 then succeeded = succeeded + 1 end
-    counted[finished] = {at, version, sign, event, procedures}
+    counted[#counted + 1] = {number, sign, event, procedures}
     submitted[sign] = submitted[sign] + procedures
-    for place = at + 1, at + 3 * procedures, 3 do payload = payload + #ARGV[place] end
   end
-  at = at + 3 * procedures
+end
+if #doubled > 0 then -- without effect: the rest is to come again without them
+  for _, episode in ipairs(counted) do redis.call('SETBIT', episodes, episode[1], 0) end
+  return {'doubled', doubled}
+end
+local finished, succeeded = #counted, 0
+for _, episode in ipairs(counted) do
+  if episode[2] == 1 then succeeded = succeeded + 1 end
 end
 count('finished', finished)
 count('succeeded', succeeded)
-count('doubled', doubled)
+count('doubled', before)
 local asked = 0
 for _ = 1, tonumber(take()) do
   local index, request = take(), take()
@@ -50,33 +52,30 @@ for _ = 1, tonumber(take()) do
   end
 end
 count('requested', asked)
+-- Of each bank: rows, 45 bytes each (times, last version, times refused, first episode, and from
+-- the 15th on what an entry keeps of its first submission), their codes, and where their keys are.
+local batch = {}
+for sign = 1, 2 do batch[sign] = {size = tonumber(take()), rows = take(), codes = take()} end
+batch[1].base, batch[2].base = at, at + batch[1].size
+for place = at + 1, #ARGV do payload = payload + #ARGV[place] end
 """
     + QUICK_PUSH
     + """
-local function push(bank, fresh_of)
+local function push(bank, new, fresh_of)
   local keys = {}
-  for _, episode in ipairs(counted) do
-    if episode[3] == bank.sign then
-      for place = 1, episode[5] do keys[#keys + 1] = ARGV[episode[1] + 3 * place - 2] end
-    end
-  end
+  for row = 1, new.size do keys[row] = ARGV[new.base + row] end
   read_entries(bank, keys)
-  for number, episode in ipairs(counted) do
-    local start, version, sign, _, procedures = unpack(episode)
-    if sign == bank.sign then
-      for place = start + 1, start + 3 * procedures, 3 do
-        local key, detail = ARGV[place], ARGV[place + 2]
-        local entry = bank.entry[key]
-        if not entry then
-          entry = new_entry(bank, key, version, detail)
-          fresh_of[number] = fresh_of[number] + 1
-        end
-        touch(bank, entry)
-        entry.codes, entry.times = ARGV[place + 1], entry.times + 1
-        if byte(detail, 19) == 0 then entry.refused = entry.refused + 1 end
-        if version > entry.version then entry.version = version end
-      end
+  for row, key in ipairs(keys) do
+    local place, entry = 45 * (row - 1), bank.entry[key]
+    local times, version, refused, of, book = unpacked('>I4I4I4I2I4', new.rows, place + 1)
+    if not entry then
+      entry = new_entry(bank, key, book, sub(new.rows, place + 19, place + 45))
+      fresh_of[of + 1] = fresh_of[of + 1] + 1
     end
+    touch(bank, entry)
+    entry.codes = sub(new.codes, (row - 1) * width + 1, row * width)
+    entry.times, entry.refused = entry.times + times, entry.refused + refused
+    if version > entry.version then entry.version = version end
   end
   local unsettled = {}
   for _, entry in ipairs(bank.dirty) do
@@ -92,10 +91,11 @@ local fresh_of, fresh = {}, {0, 0}
 for number = 1, finished do fresh_of[number] = 0 end
 local quick = fits(submitted, payload)
 for _, bank in ipairs(banks) do
-  if quick then quick_push(bank, fresh_of) else push(bank, fresh_of) end
+  local way = quick and quick_push or push
+  way(bank, batch[bank.sign], fresh_of)
 end
 for number, episode in ipairs(counted) do
-  local _, _, sign, event, procedures = unpack(episode)
+  local _, sign, event, procedures = unpack(episode)
   local mine = fresh_of[number]
   fresh[sign] = fresh[sign] + mine
   redis.call('XADD', outcomes, format('%d-0', count('outcomes', 1)),
@@ -111,7 +111,7 @@ if not quick then
   for sign, bank in ipairs(banks) do make_room(bank, fresh[sign]) end
 end
 write()
-local reply = {finished, doubled, asked}
+local reply = {finished, before, asked}
 for sign, bank in ipairs(banks) do
   local all, new = submitted[sign], fresh[sign]
   for _, number in ipairs({all, new, all - new, bank.retired}) do reply[#reply + 1] = number end
@@ -119,10 +119,11 @@ end
 return reply
 """
 )
-"""KEYS: as for STEP, then episodes requested outcomes plans. ARGV: as for STEP, then the origins
-(digest, record), the episodes (number, version, sign 1|2, event, procedures × (key, codes, detail:
-where the entry comes from, without its book version)), and the plan requests (task index,
-payload)."""
+"""KEYS: as for STEP, then episodes requested outcomes plans. ARGV: as for STEP, then how many
+episodes of this batch were found doubled before, the origins (digest, record), the episodes
+(number, sign 1|2, event, procedures), the plan requests (task index, payload), for each bank how
+many rows, the rows and their codes, and the keys of all rows. Where episodes were counted before,
+nothing is done: the answer is their places."""
 
 RETIRE = AtomicScript(
     STEP

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Generic, NoReturn, TypeVar
@@ -367,8 +367,9 @@ def _packed_items(values: list[Any]) -> bytes:
     return payload[1 if len(values) < 16 else 3 :]
 
 
-def encode_with_items(record: object, list_field: str, items: Sequence[bytes]) -> bytes:
-    """As `encode`, with the items of one list of the record as msgpack bytes already.
+def encode_with_items(record: object, list_field: str, items: bytes, count: int) -> bytes:
+    """As `encode`, with the items of one list of the record as msgpack bytes already, `count` of
+    them one after another.
 
     The record's own list is not looked at. Raises SharedMemoryError as `encode` does.
     """
@@ -386,7 +387,7 @@ def encode_with_items(record: object, list_field: str, items: Sequence[bytes]) -
     payload = b"".join(
         (
             *(header(len(head) + 1 + len(tail)), _packed_items(head)),
-            *(header(len(items)), *items, _packed_items(tail)),
+            *(header(count), items, _packed_items(tail)),
         )
     )
     if len(payload) > MAX_BYTES:

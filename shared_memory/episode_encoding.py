@@ -1,16 +1,16 @@
-"""Episodes as one step of the server takes them: what is common to an episode is encoded once.
+"""Episodes as one step of the server takes them: what is common to them is encoded once.
 
 An actor's decisions share nearly all of what is said of them: their task, their episode, and the
-beginning of their prompts. So an episode is encoded as one event for the outcome log, one origin
-(a record with its prompts, one after another where none continues the last), and for each
-procedure its key, its codes, and where in the origin its prompt is.
+beginning of their prompts. So an episode is encoded as one event for the outcome log and one origin
+(a record with its prompts, one after another where none continues the last); and what several
+decisions submit is one row: how often, and where the first of them comes from.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain, pairwise
 
@@ -34,6 +34,8 @@ from shared_memory.token_packing import MAX_TOKENS
 
 DETAIL = struct.Struct(f">{DIGEST_BYTES}sHBII")
 """Origin, decision, accepted, first token of its prompt there, tokens."""
+ROW = struct.Struct(f">IIIHI{DIGEST_BYTES}sHBII")
+"""Times, last version, times refused, first episode, its book version, and its detail."""
 _MOST_KNOWN_ACTIONS = 4096
 _UINT16 = np.dtype(np.uint16)
 _TRUE_NO_TOKENS, _FALSE_NO_TOKENS = b"\xc3\x90", b"\xc2\x90"
@@ -42,11 +44,30 @@ _FIVE = b"\x95"
 
 @dataclass(frozen=True, slots=True)
 class EncodedEpisodes:
-    """Arguments of a step: of origins and of episodes, and how many there are of each."""
+    """What a step is told of episodes."""
 
-    origins: list[Argument]
-    episodes: list[Argument]
+    origins: list[Argument]  # how many, then the digest and the record of each
+    episodes: list[Argument]  # how many, then number, sign 1|2, event and procedures of each
+    rows: list[Argument]  # for each sign how many, `ROW`s, codes; then the keys of all
     width: int  # of the procedures' codes in bytes; 0 where there is none
+
+
+@dataclass(slots=True)
+class _Row:
+    """What a batch submits of one entry, and where its first submission comes from."""
+
+    times: int
+    version: int
+    refused: int
+    episode: int
+    book: int
+    origins: list[bytes]  # digests, known once the whole episode is
+    origin: int
+    decision: int
+    accepted: bool
+    start: int
+    length: int
+    codes: bytes
 
 
 class Prompts:
@@ -100,8 +121,9 @@ class EpisodeEncoder:
         are not equally many."""
         origins: list[Argument] = [0]
         arguments: list[Argument] = [len(episodes)]
+        banks: tuple[dict[bytes, _Row], ...] = ({}, {})
         width = 0
-        for episode in episodes:
+        for place, episode in enumerate(episodes):
             packed = _packed_codes(episode)
             mine = max(map(len, packed), default=0)
             if width and mine and mine != width:
@@ -110,22 +132,30 @@ class EpisodeEncoder:
                     f"{sorted((width // 2, mine // 2))}"
                 )
             width = width or mine
-            self._encode_one(episode, packed, origins, arguments)
+            sign = 1 if episode.success else 2
+            event = self._encode_one(episode, place, packed, banks[sign - 1], origins)
+            arguments += (episode.episode, sign, event, sum(map(bool, packed)))
         origins[0] = (len(origins) - 1) // 2
-        return EncodedEpisodes(origins, arguments, width)
+        rows: list[Argument] = []
+        for bank in banks:
+            values = bank.values()
+            rows += (len(bank), _rows(values), b"".join([row.codes for row in values]))
+        return EncodedEpisodes(origins, arguments, [*rows, *banks[0], *banks[1]], width)
 
     def _encode_one(
         self,
         episode: Episode,
+        place: int,
         packed: list[bytes],
+        rows: dict[bytes, _Row],
         origins: list[Argument],
-        arguments: list[Argument],
-    ) -> None:
-        prompts, events = Prompts(), []
-        rows: list[tuple[bytes, bytes, int, bool, int, int, int]] = []
-        decisions = episode.decisions
+    ) -> bytes:
+        """Put an episode's decisions into the rows of its bank; its event."""
+        prompts, version = Prompts(), episode.book_version
+        events: list[bytes] = []
+        digests: list[bytes] = []
         header = _bytes_header(max(map(len, packed), default=0))
-        for decision, codes in zip(decisions, packed, strict=True):
+        for decision, codes in zip(episode.decisions, packed, strict=True):
             number, accepted, tokens = decision.number, decision.accepted, decision.prompt_tokens
             if (
                 type(number) is not int
@@ -137,21 +167,30 @@ class EpisodeEncoder:
                 raise _refusal(decision)
             action, action_value = self._actions.get(decision.action) or self._action(decision)
             number_value = bytes((number,)) if number < 128 else msgpack.packb(number)
-            events.append(
-                b"".join(
-                    (
-                        *(_FIVE, number_value, header if codes else b"\xc4\x00", codes),
-                        action_value,
-                        _TRUE_NO_TOKENS if accepted else _FALSE_NO_TOKENS,
-                    )
+            end = _TRUE_NO_TOKENS if accepted else _FALSE_NO_TOKENS
+            events += (_FIVE, number_value, header if codes else b"\xc4\x00", codes)
+            events += (action_value, end)
+            if not codes:
+                continue
+            origin, start = prompts.place(tokens)
+            key = codes_digest(codes) + action
+            row = rows.get(key)
+            if row is None:
+                rows[key] = _Row(
+                    *(1, version, not accepted, place, version, digests, origin),
+                    *(number, accepted, start, len(tokens), codes),
                 )
-            )
-            if codes:
-                place, start = prompts.place(tokens)
-                key = codes_digest(codes) + action
-                rows.append((key, codes, number, accepted, place, start, len(tokens)))
-        if rows:
-            found = encode_origins(
+            else:
+                row.times += 1
+                row.refused += not accepted
+                row.version = max(row.version, version)
+        event = (
+            encode(episode)  # somebody wants to read it, prompts and all
+            if episode.near
+            else encode_with_items(episode, "decisions", b"".join(events), len(packed))
+        )
+        if any(packed):
+            for digest, record in encode_origins(
                 EntryOrigin(
                     success=episode.success,
                     domain=episode.domain,
@@ -162,16 +201,10 @@ class EpisodeEncoder:
                     tokens=(),
                 ),
                 prompts,
-            )
-            for pair in found:
-                origins.extend(pair)
-        with_prompts = bool(episode.near)  # somebody wants to read it
-        event = encode(episode) if with_prompts else encode_with_items(episode, "decisions", events)
-        arguments.extend((episode.episode, episode.book_version, 1 if episode.success else 2))
-        arguments.extend((event, len(rows)))
-        pack = DETAIL.pack
-        for key, codes, number, accepted, place, start, length in rows:
-            arguments += (key, codes, pack(found[place][0], number, accepted, start, length))
+            ):
+                digests.append(digest)
+                origins += (digest, record)
+        return event
 
     def _action(self, decision: Decision) -> tuple[bytes, bytes]:
         """The action as bytes and as a msgpack value."""
@@ -186,6 +219,19 @@ class EpisodeEncoder:
             self._actions.clear()
         self._actions[action] = both
         return both
+
+
+def _rows(rows: Iterable[_Row]) -> bytes:
+    pack = ROW.pack
+    return b"".join(
+        [
+            pack(
+                *(row.times, row.version, row.refused, row.episode, row.book),
+                *(row.origins[row.origin], row.decision, row.accepted, row.start, row.length),
+            )
+            for row in rows
+        ]
+    )
 
 
 def _packed_codes(episode: Episode) -> list[bytes]:

@@ -10,8 +10,8 @@ import redis
 
 from configs.schema import BankConfig
 from shared_memory.bank import Bank
-from shared_memory.codec import decode, encode
-from shared_memory.episode_encoding import DETAIL, EpisodeEncoder, Prompts
+from shared_memory.codec import decode, encode, pack_codes
+from shared_memory.episode_encoding import ROW, EpisodeEncoder, Prompts
 from shared_memory.errors import SharedMemoryError
 from shared_memory.records import Decision, EntryOrigin, Episode
 from shared_memory.segments import row_layout
@@ -43,13 +43,13 @@ def test_the_event_is_what_the_codec_makes_of_the_episode(make_episode: EpisodeM
         dataclasses.replace(first, near=("success",) * 3, alone=("go",)),
     ):
         encoded = EpisodeEncoder().encode([episode])
-        event = encoded.episodes[4]
+        event = encoded.episodes[3]
         slim = episode
         if not episode.near:
             bare = tuple(dataclasses.replace(d, prompt_tokens=()) for d in episode.decisions)
             slim = dataclasses.replace(episode, decisions=bare)
         assert event == encode(slim)
-        assert encoded.episodes[5] == episode.procedures
+        assert encoded.episodes[4] == episode.procedures
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,28 @@ def test_prompts_that_go_on_share_their_tokens(
     assert isinstance(record, bytes)
     origin = decode(EntryOrigin, record)
     assert origin.tokens == tokens
-    for prompt, detail in zip(prompts, encoded.episodes[8::3], strict=True):
-        assert isinstance(detail, bytes)
-        digest, _, _, start, length = DETAIL.unpack(detail)
+    count, rows = encoded.rows[:2]
+    assert isinstance(rows, bytes)
+    assert count == len(prompts)
+    for prompt, row in zip(prompts, ROW.iter_unpack(rows), strict=True):
+        *_, digest, _, _, start, length = row
         assert digest == encoded.origins[1]
         assert origin.tokens[start : start + length] == prompt
+
+
+def test_what_is_submitted_again_is_one_row(make_episode: EpisodeMaker) -> None:
+    first = make_episode(1, decisions=2, version=3, codes=50)
+    again = dataclasses.replace(first, episode=2, book_version=5)
+    refused = dataclasses.replace(first.decisions[0], accepted=False)
+    again = dataclasses.replace(again, decisions=(refused, *first.decisions))
+    failed = make_episode(3, decisions=1, success=False)
+    encoded = EpisodeEncoder().encode([first, again, failed])
+    many, rows, codes, few, _, _, *keys = encoded.rows
+    assert (many, few, len(set(keys))) == (2, 1, 3)
+    assert isinstance(rows, bytes)
+    assert isinstance(codes, bytes)
+    assert codes == b"".join(pack_codes(decision.codes) for decision in first.decisions)
+    assert [row[:5] for row in ROW.iter_unpack(rows)] == [(3, 5, 1, 0, 3), (2, 5, 0, 0, 3)]
 
 
 def test_long_episodes_have_several_origins() -> None:
