@@ -48,6 +48,13 @@ class ActorLost:
 
 
 @dataclass(frozen=True, slots=True)
+class ActorLeaves:
+    """An actor is to go once it has returned its lease: it is given nothing more."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseReturned:
     """An actor answered a request: shared memory has acknowledged these episodes."""
 
@@ -91,6 +98,7 @@ GIVEN_UP_AFTER = 3
 Event: TypeAlias = (
     ActorReady
     | ActorLost
+    | ActorLeaves
     | LeaseReturned
     | EpisodeReported
     | VersionSeen
@@ -173,6 +181,7 @@ class Dispatcher:
         self._done_ahead: set[int] = set()  # finished before `position` reached them (a resume)
         self._leases: dict[str, set[int]] = {}  # actor → episodes that it holds
         self._idle: dict[str, None] = {}  # actors that wait, in order
+        self._leaving: set[str] = set()  # actors that get nothing more
 
     @property
     def submitted(self) -> int:
@@ -225,15 +234,20 @@ class Dispatcher:
         instructions: list[Instruction] = []
         match event:
             case ActorReady(actor):
-                if actor not in self._leases:
+                if actor not in self._leases and actor not in self._leaving:
                     self._idle[actor] = None
+            case ActorLeaves(actor):
+                self._idle.pop(actor, None)
+                self._leaving.add(actor)
             case ActorLost(actor):
                 self._idle.pop(actor, None)
+                self._leaving.discard(actor)
                 instructions += self._lose(self._leases.pop(actor, set()))
             case LeaseReturned(actor, acknowledged):
                 held = self._leases.pop(actor, set())
                 self._give_up(held - set(acknowledged))
-                self._idle[actor] = None
+                if actor not in self._leaving:
+                    self._idle[actor] = None
             case EpisodeReported(episode, task_index, _):
                 self._report(episode, task_index)
             case VersionSeen(version):
@@ -294,6 +308,7 @@ class Dispatcher:
         }
         self._leases = {}
         self._idle = {}
+        self._leaving = set()
         self.check()
         for episode, task in reported:
             self._report(episode, task)

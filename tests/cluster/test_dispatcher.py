@@ -11,6 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precon
 
 from cluster.dispatcher import (
     GIVEN_UP_AFTER,
+    ActorLeaves,
     ActorLost,
     ActorReady,
     Dispatcher,
@@ -50,6 +51,22 @@ def test_a_lost_lease_is_issued_again_under_new_numbers() -> None:
     assert (dispatcher.finished, dispatcher.failed) == (1, 3)
     (again,) = dispatcher.handle(ActorReady("a2"))
     assert again.episodes == ((4, 0), (5, 2), (6, 3), (7, 4))
+
+
+def test_an_actor_that_leaves_returns_its_lease_and_gets_nothing_more() -> None:
+    dispatcher = make()
+    dispatcher.handle(StreamOpened(40))
+    dispatcher.handle(ActorReady("busy"))
+    assert dispatcher.handle(ActorLeaves("busy")) == []
+    for episode in range(4):
+        dispatcher.handle(EpisodeReported(episode, episode, 0))
+    assert dispatcher.handle(LeaseReturned("busy", (0, 1, 2, 3))) == []
+    assert dispatcher.handle(ActorReady("busy")) == []  # it had a probe to answer
+    assert dispatcher.idle_actors == ()
+    assert dispatcher.handle(ActorLost("busy")) == []
+    assert (dispatcher.finished, dispatcher.failed, dispatcher.in_flight) == (4, 0, 0)
+    (issue,) = dispatcher.handle(ActorReady("other"))
+    assert [task for _, task in issue.episodes] == [4, 5, 6, 7]
 
 
 def test_a_task_that_costs_actors_is_given_up_and_the_others_are_not() -> None:
@@ -178,6 +195,7 @@ class Dispatching(RuleBasedStateMachine):
         self.reported: set[int] = set()
         self.numbers: set[int] = set()
         self.acted: set[int] = set()
+        self.leaving: set[str] = set()
         self.count = 0
 
     def take(self, instructions: list[Instruction]) -> None:
@@ -189,6 +207,7 @@ class Dispatching(RuleBasedStateMachine):
             assert each.actors >= GIVEN_UP_AFTER
         for issue in issues:
             assert issue.actor not in self.held
+            assert issue.actor not in self.leaving
             self.held[issue.actor] = issue.episodes
             for episode, task in issue.episodes:
                 assert episode not in self.numbers
@@ -225,6 +244,11 @@ class Dispatching(RuleBasedStateMachine):
             numbers = tuple(episode for episode, _ in done)
             self.take(self.dispatcher.handle(LeaseReturned(actor, numbers)))
 
+    @rule(actor=actors)
+    def leave(self, actor: str) -> None:
+        self.leaving.add(actor)
+        self.take(self.dispatcher.handle(ActorLeaves(actor)))
+
     @rule(actor=actors, share=st.integers(0, 3), late=st.booleans())
     def die(self, actor: str, share: int, late: bool) -> None:
         episodes = self.held.pop(actor, ())
@@ -233,6 +257,7 @@ class Dispatching(RuleBasedStateMachine):
                 self.report(episode, task)
         if late and share < len(episodes):
             self.unreported.append(episodes[share])
+        self.leaving.discard(actor)
         self.take(self.dispatcher.handle(ActorLost(actor)))
 
     @precondition(lambda self: self.unreported)
@@ -263,6 +288,7 @@ class Dispatching(RuleBasedStateMachine):
         self.dispatcher = make(tasks=60, request=3, per_version=5, staleness=2)
         self.dispatcher.restore(state)
         self.held = {}
+        self.leaving = set()
 
     @invariant()
     def balanced(self) -> None:
