@@ -53,7 +53,7 @@ _DOMAIN_KEYS: Mapping[Role, Sequence[str]] = {
 _RUN_KEYS: Mapping[Role, Sequence[str]] = {
     "actor": ("domains", "heartbeats"),
     "learner": ("weights", "weights:*", "heartbeats"),
-    "driver": ("domains", "heartbeats"),
+    "driver": ("domains", "heartbeats", "fleet"),
     "monitor": (),
 }
 """What a role writes of the keys of the whole run."""

@@ -7,6 +7,7 @@ all on a Redis Cluster too; keys of the whole run share `{run}`.
 |--------------------------------------|--------|------------------------------------------------|
 | `nesypr:{run}:domains`               | set    | names of the domains that have a bank          |
 | `nesypr:{run}:heartbeats`            | hash   | who → time of last event, what it does, numbers |
+| `nesypr:{run}:fleet`                 | hash   | actors asked for, and the driver's word on them |
 | `nesypr:{run}:weights`               | hash   | latest version and manifests of the last three |
 | `nesypr:{run}:weights:VERSION:DIGEST:PART` | string | a part (≤ 16 MB) of a version's payload  |
 | `nesypr:{run/domain}:counters`       | hash   | totals of the ledger, last numbers given       |
@@ -68,6 +69,11 @@ class RunKeys:
     def heartbeats(self) -> str:
         """Hash of who was last heard of when."""
         return self._key("heartbeats")
+
+    @property
+    def fleet(self) -> str:
+        """Hash of what is asked of the run's actors, and what the driver says of them."""
+        return self._key("fleet")
 
     @property
     def weights(self) -> str:
