@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import ray
 
+from cluster.ray_token import MODE, REMEDY, asks_for_token, opted_out, take_on_token_mode
 from configs.errors import NesyprError
 
 OBJECT_STORE_BYTES = 150 * 2**20
@@ -37,8 +39,16 @@ def worker_environment() -> dict[str, str]:
     }
 
 
+def _names_head(address: str) -> bool:
+    """Whether an address is HOST:PORT; of `auto` and the like Ray itself finds token and head."""
+    return "://" not in address and ":" in address
+
+
 class RaySession:
     """A context manager around Ray. Shuts down only what it started.
+
+    A cluster of several hosts that asks for no token is refused, unless RAY_AUTH_MODE=disabled
+    says that this is meant.
 
     `cpus`: what the run's processes ask for in all; a Ray started here has at least as many.
     `metrics_port`: where a Ray started here serves its Prometheus metrics; none lets it choose.
@@ -80,6 +90,8 @@ class RaySession:
                 "_node_ip_address": "127.0.0.1",
             }
         else:
+            if _names_head(self.address) and asks_for_token(self.address):
+                take_on_token_mode()
             settings |= {
                 "address": self.address,
                 "runtime_env": {"env_vars": worker_environment()},
@@ -99,7 +111,24 @@ class RaySession:
                 f"Ray could not be started or joined {where}: {reason}; {remedy}"
             ) from error
         self.started = True
+        if self.address is not None:
+            self._refuse_open_hosts()
         return self
+
+    def _refuse_open_hosts(self) -> None:
+        """Raise RayStartError where several hosts go without a token; warn where one does."""
+        head: str = ray.get_runtime_context().gcs_address
+        if asks_for_token(head):
+            return
+        hosts = {str(node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]}
+        open_ = f"Ray at {head} asks for no token: whoever reaches its ports can run code there"
+        if opted_out() or len(hosts) == 1:
+            sys.stderr.write(f"nesypr: warning: {open_}; {REMEDY}\n")
+            return
+        self.__exit__(None, None, None)
+        raise RayStartError(
+            f"{open_}; {REMEDY}; where nobody else can, {MODE}=disabled lets the run start"
+        )
 
     def __exit__(
         self,
