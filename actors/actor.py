@@ -45,6 +45,7 @@ class ActorProcess:
             shared_memory=setting.shared_memory,
             on_progress=self._count,
             episodes_every=setting.episodes_every,
+            reproducible=setting.reproducible,
         )
 
     def _count(self) -> None:

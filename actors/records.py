@@ -18,10 +18,20 @@ Shuffle: TypeAlias = Literal["none", "domain", "any"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A task to act, under an episode number that nobody else has (-1: a probe)."""
+    """A task to act, under an episode number that nobody else has (-1: a probe).
+
+    By `place`, the task's in the stream, names are drawn and episodes watched, so that a task that
+    is acted again, under another number, reads the same; None: by the episode's number.
+    """
 
     episode: int
     task: Task
+    place: int | None = None
+
+    @property
+    def number(self) -> int:
+        """What names are drawn by."""
+        return self.episode if self.place is None else self.place
 
 
 @dataclass(slots=True)
@@ -57,6 +67,7 @@ class ActorSetting:
     acting: ActingConfig
     shared_memory: SharedMemoryConfig
     episodes_every: int = 0  # every so many episodes one can be looked at step by step; 0: none
+    reproducible: bool = False
 
 
 @dataclass(frozen=True, slots=True)

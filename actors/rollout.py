@@ -75,7 +75,7 @@ class RunningEpisode:
 def naming_seed(seed: int, assignment: Assignment) -> int:
     """The seed of an episode's names: by its number; for a probe by its content, so that every
     probe of the same task reads the same text."""
-    what = assignment.task.digest if assignment.episode < 0 else str(assignment.episode)
+    what = assignment.task.digest if assignment.episode < 0 else str(assignment.number)
     return int.from_bytes(hashlib.blake2s(f"{seed}/{what}".encode(), digest_size=4).digest(), "big")
 
 
@@ -265,8 +265,9 @@ class Rollout:
         yield from ended
 
     def _watches(self, assignment: Assignment) -> bool:
-        number = assignment.episode
-        return bool(self._watch_every) and number >= 0 and number % self._watch_every == 0
+        if not self._watch_every or assignment.episode < 0:
+            return False
+        return assignment.number % self._watch_every == 0
 
     def _note(self, episode: RunningEpisode, choice: Choice) -> None:
         """Keep what the banks had for a decision, and what it would be without them."""

@@ -23,6 +23,7 @@ from actors.records import ActReport, Assignment, ProbeOutcome, ProbeReport, Shu
 from actors.rollout import FinishedEpisode, MakeSimulator, Rollout
 from configs.schema import ActingConfig, SharedMemoryConfig
 from model.saving import from_bytes
+from model.small_lm import SmallLM
 from model.tokenizer import WordTokenizer
 from shared_memory.bank import Bank, PushResult
 from shared_memory.node_replica import open_replica
@@ -48,6 +49,9 @@ class ActorService:
 
     `on_progress` is called after every round of decisions (at most once a second), so that a
     supervisor can tell a slow actor from one that hangs.
+
+    With `reproducible` a request is all or nothing and owes nothing to the requests before it: its
+    episodes go to the banks together, a new policy acts it, its first task says what is drawn.
     """
 
     def __init__(
@@ -64,8 +68,11 @@ class ActorService:
         shared_memory: SharedMemoryConfig,
         on_progress: Callable[[], None] | None = None,
         episodes_every: int = 0,
+        reproducible: bool = False,
     ) -> None:
         self.name = name
+        self._seed = seed
+        self._reproducible = reproducible
         self._acting = acting
         self._max_version_lag = shared_memory.bank.version_lag
         self._bank = Bank(connection, run, shared_memory.bank)
@@ -103,7 +110,7 @@ class ActorService:
         Raises SharedMemoryError where shared memory stays away past its retries.
         """
         began = time.perf_counter()
-        policy = self._refresh()
+        policy = self._refresh(assignments)
         self._rollout.times = StageTimes()
         numbers: list[int] = []
         pending: list[FinishedEpisode] = []
@@ -113,7 +120,7 @@ class ActorService:
         ):
             pending.append(finished)
             numbers.append(finished.episode)
-            if len(pending) >= PUSH_BATCH:
+            if len(pending) >= PUSH_BATCH and not self._reproducible:
                 pushed += self._push(pending, policy.version)
                 pending = []
         if pending:
@@ -138,7 +145,7 @@ class ActorService:
     ) -> ProbeReport:
         """Act held-out tasks with the newest weights and banks; nothing is written."""
         began = time.perf_counter()
-        policy = self._refresh()
+        policy = self._refresh(assignments)
         outcomes = tuple(
             _probe_outcome(finished)
             for finished in self._rollout.run(
@@ -151,8 +158,8 @@ class ActorService:
         """Leave what the node's actors share; nothing can be asked afterwards."""
         self._replica.close()
 
-    def _refresh(self) -> Policy:
-        """The newest published weights, and the banks as they stand now."""
+    def _refresh(self, assignments: Sequence[Assignment]) -> Policy:
+        """The newest published weights, and the banks as they stand now, to act these with."""
         if self._acting.banks != "none":
             self._replica.refresh()
         latest = self._weights.latest_version()
@@ -166,15 +173,19 @@ class ActorService:
             model, _ = from_bytes(payload)
             model.eval()
             self._rollout.tokenizer = model.tokenizer
-            self._policy = Policy(
-                model,
-                version,
-                self._acting,
-                self._replica,
-                self._max_version_lag,
-                self._generator,
-            )
+            self._policy = self._make_policy(model, version)
+        elif self._reproducible:
+            self._policy = self._make_policy(self._policy.model, self._policy.version)
+        if self._reproducible and assignments:
+            first = assignments[0]
+            what = first.task.digest if first.episode < 0 else str(first.number)
+            self._generator.manual_seed(_drawing_seed(self._seed, what))
         return self._policy
+
+    def _make_policy(self, model: SmallLM, version: int) -> Policy:
+        return Policy(
+            model, version, self._acting, self._replica, self._max_version_lag, self._generator
+        )
 
     def _push(self, finished: Sequence[FinishedEpisode], version: int) -> PushResult:
         """Hand episodes to the banks."""
@@ -189,9 +200,9 @@ class ActorService:
             self._on_progress()
 
 
-def _drawing_seed(seed: int, actor: str) -> int:
-    """The seed of an actor's drawn answers, by its name."""
-    drawn = hashlib.blake2s(f"{seed}/{actor}/answers".encode(), digest_size=4).digest()
+def _drawing_seed(seed: int, what: str) -> int:
+    """The seed of drawn answers: of an actor, by its name, or of a request."""
+    drawn = hashlib.blake2s(f"{seed}/{what}/answers".encode(), digest_size=4).digest()
     return int.from_bytes(drawn, "big")
 
 

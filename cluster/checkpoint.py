@@ -40,6 +40,8 @@ class DriverState:
     version: int = -1
     sources: dict[str, str] | None = None  # `TaskStream.sources`; None: of before, not known
     copied: bool = False  # a copy of this checkpoint may go on on the same server
+    answered: int = 0  # of a reproducible run: so many first tasks' plans were answered
+    answered_ahead: list[int] = field(default_factory=list)  # and those of these, past a gap
 
 
 def write(folder: RunFolder, state: DriverState) -> None:

@@ -48,6 +48,7 @@ from cluster.observer import (
     RunStarted,
 )
 from cluster.outcome_intake import OutcomeIntake
+from cluster.pacing import Pace
 from cluster.probing import Probe
 from cluster.processes import Processes
 from cluster.reference_plans import reference_plan_lengths
@@ -66,8 +67,10 @@ from tasks.stream import TaskStream
 
 TURN_S = 0.25
 """The longest single wait."""
-MEASURE_EVERY_S = 5.0
+ORDERED_TURN_S = 0.02
+"""The same in a reproducible run while nobody acts: actors wait for the learner."""
 CHECKPOINT_EVERY_S = 5.0
+"""Banks and memory are measured before each: events that were kept back are then written, too."""
 START_DEADLINE_S = 300.0
 STALL_GIVES_UP_AFTER = 10
 """A run in which nothing happened for so many stall times ends as failed (and can be resumed)."""
@@ -98,13 +101,22 @@ class RunController:
         self._emit = observers.emit
         self._resume = resume
         self._complaints: tuple[str, ...] = ()
+        self._told_version = -1
         if resume:
             self._state, self._complaints = checkpoint.read(folder)
             checkpoint.check_sources(self._state, self.stream.sources)
             self._state.starts += 1
+            self._told_version = self._state.version
         else:
             run = f"{folder.name}-{uuid.uuid4().hex[:8]}"
             self._state = DriverState(run=run, sources=self.stream.sources)
+        self._pace = Pace(
+            config.distillation,
+            self.stream.phases,
+            self.dispatcher,
+            self._state,
+            in_order=config.reproducible,
+        )
         self._origin = time.monotonic() - self._state.seconds
         self._supervisor = Supervisor(
             max(config.acting.request_deadline_s, config.distillation.request_deadline_s),
@@ -122,11 +134,11 @@ class RunController:
             self._state,
             observers.emit,
             EpisodeLog.of(config, self.stream, folder),
+            note_plans=config.reproducible,
         )
         self._faults = Faults(self.stream, observers.emit)
         self._server_watch = ServerWatch()
         self._round_probes: dict[str, float] = {}
-        self._measured = 0.0
         self._saved = 0.0
 
     # -- life ----------------------------------------------------------------------------------
@@ -258,7 +270,7 @@ class RunController:
             self._emit(
                 PhaseStarted(phase=phase.number, name=phase.name, tasks=phase.stop - phase.start)
             )
-            self._tell(StreamOpened(phase.stop))
+            self._tell(StreamOpened(self._pace.limit(stage)))
             self._probe = None
         else:
             self._probe = Probe.of(
@@ -267,12 +279,12 @@ class RunController:
                 self.script.probe_modes(stage),
                 self.config.acting.request_tasks,
             )
-        self._link.allow(self._ceiling())
+        self._link.allow(*self._pace.versions(stage))
 
     def _through(self, stage: Stage) -> bool:
         if stage.kind == "probe":
             return self._probe is not None and self._probe.done
-        return self.dispatcher.drained and self._state.version >= self._due(stage.phase)
+        return self._pace.acted(stage)
 
     def _leave(self, stage: Stage) -> None:
         if stage.kind == "probe" and self._probe is not None:
@@ -290,19 +302,6 @@ class RunController:
         self._intake.flush()
         self._measure()
         self._save()
-
-    def _due(self, phase: int) -> int:
-        """The version that the learner owes once the phase's tasks are acted."""
-        tasks = self.stream.phases[phase].stop if phase >= 0 else 0
-        return tasks // self.config.distillation.tasks_per_version
-
-    def _ceiling(self) -> int:
-        """The highest version that the learner may publish now: no episode that runs may become
-        too stale, and no phase may use up the learning of later ones."""
-        stage = self.script.at(self._state.stage)
-        due = self._due(stage.phase)
-        running = self.dispatcher.version_ceiling
-        return due if running is None else min(due, running)
 
     # -- one turn ------------------------------------------------------------------------------
 
@@ -323,7 +322,7 @@ class RunController:
         if references:
             ready, _ = ray.wait(references, num_returns=1, timeout=TURN_S)
         else:
-            time.sleep(TURN_S)
+            time.sleep(ORDERED_TURN_S if self.config.reproducible else TURN_S)
         self._happened.extend(fleet.poll(ready))
         self._take_versions()
         self._take_outcomes()  # before leases end: what they finished is known then
@@ -348,11 +347,14 @@ class RunController:
                         self._faults.tell_of_probes(self._probe.lost(actor))
         if stage is not None and self._probe is not None:
             self._give_probes(self._probe)
-        learner.allow(self._ceiling())
+        going_on = self.script.at(self._state.stage)
+        if stage is not None and stage.kind == "act" and self.config.reproducible:
+            self._tell(StreamOpened(self._pace.limit(stage)))
+        learner.allow(*self._pace.versions(going_on))
         now = time.monotonic()
-        if self._started and now - self._measured >= MEASURE_EVERY_S:
-            self._measure()
         if now - self._saved >= CHECKPOINT_EVERY_S:
+            if self._started:
+                self._measure()
             self._save()
         self._watch_for_stalls(now, stage)
 
@@ -361,7 +363,9 @@ class RunController:
         for instruction in self.dispatcher.handle(event):
             match instruction:
                 case Issue(actor, episodes):
-                    tasks = [Assignment(episode, self.stream[task]) for episode, task in episodes]
+                    tasks = [
+                        Assignment(episode, self.stream[task], task) for episode, task in episodes
+                    ]
                     self._actors.act(actor, tasks)
                 case GiveUp():
                     bank = Bank(
@@ -389,15 +393,19 @@ class RunController:
                 self._state.version = event.version
                 self._supervisor.happened(time.monotonic())
                 self._tell(VersionSeen(event.version))
-            if event.published is not None:
+            if event.published is not None and event.version > self._told_version:
+                self._told_version = event.version
                 self._emit(event.published(self._phase()))
 
     def _take_outcomes(self) -> None:
         """Read what shared memory tells since last time."""
+        answered = self._state.plans_answered
         for episode in self._intake.read(self._running.outcomes):
             self._faults.tell(episode)
             self._supervisor.happened(time.monotonic())
             self._tell(EpisodeReported(episode.episode, episode.task_index, episode.book_version))
+        if self._state.plans_answered > answered:
+            self._supervisor.happened(time.monotonic())
 
     # -- watching ------------------------------------------------------------------------------
 
@@ -410,18 +418,7 @@ class RunController:
             self._turn()
 
     def _watch_for_stalls(self, now: float, stage: Stage | None) -> None:
-        waits: list[str] = []
-        if stage is not None and stage.kind == "act":
-            if self.dispatcher.drained:
-                waits.append(
-                    f"the driver waits for the learner to publish version "
-                    f"{self._due(stage.phase)} (it has {self._state.version})"
-                )
-            elif self.dispatcher.idle_actors and self.dispatcher.capacity == 0:
-                waits.append(
-                    f"{', '.join(self.dispatcher.idle_actors)} wait for the learner to publish "
-                    f"a version after {self._state.version}: acting may not run further ahead"
-                )
+        waits = [] if stage is None else self._pace.waits(stage)
         self._link.expected = bool(waits)
         sentence = self._supervisor.stalled(now, waits)
         if sentence is None:
@@ -435,7 +432,6 @@ class RunController:
 
     def _measure(self) -> None:
         """Tell of the banks and of memory."""
-        self._measured = time.monotonic()
         self._emit(banks_measured(self._statistics(), self._phase()))
         self._emit(resources_measured(self._actors.resident_mb, self._link.process))
         asked = time.monotonic()

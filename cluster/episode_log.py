@@ -1,7 +1,7 @@
 """`episodes.jsonl`: some episodes of a run word for word, to be looked at step by step.
 
 One line an episode: what `metrics.jsonl` says of it, and for every decision what the policy read,
-answered and used. Every `monitoring.episodes_every`-th episode is kept, by its number.
+answered and used. The episode of every `monitoring.episodes_every`-th task is kept.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class EpisodeLog:
 
     def take(self, episode: Episode) -> None:
         """Keep the episode if its number says so."""
-        if episode.episode % self._every:
+        if episode.task_index % self._every:
             return
         values = {
             "episode": episode.episode,

@@ -23,6 +23,8 @@ from learner.learner import LearnerSetting, VersionReport
 from tasks.stream import TaskStream
 
 ASK_EVERY_S = 0.5
+ORDERED_ASK_EVERY_S = 0.02
+"""The same where actors wait for every version."""
 START_DEADLINE_S = 180.0
 MAX_DEATHS = 5
 """Deaths without a new version in between, after which the run gives up."""
@@ -87,6 +89,7 @@ def learner_setting(
             teacher=config.teacher,
             distillation=config.distillation,
             shared_memory=config.shared_memory,
+            reproducible=config.reproducible,
         ),
         model=config.model,
         url=url,
@@ -107,8 +110,10 @@ class LearnerLink:
         self._deadline_s = request_deadline_s
         self._supervisor = supervisor
         self._cpus = cpus
-        self._ceiling: int | None = None
-        self._allowed: int | None = None
+        ordered = plan.setting.reproducible
+        self._ask_every_s = ORDERED_ASK_EVERY_S if ordered else ASK_EVERY_S
+        self._wanted: tuple[int, int | None] | None = None
+        self._allowed: tuple[int, int | None] | None = None
         self._reported = -1
         self._deaths = 0
         self._complaints: set[str] = set()
@@ -133,12 +138,13 @@ class LearnerLink:
         """Seconds since the learner itself was last heard of."""
         return time.monotonic() - self._heard
 
-    def allow(self, ceiling: int) -> None:
-        """Allow versions up to `ceiling`."""
-        self._ceiling = ceiling
-        if self._allowed != ceiling and not self._stopped:
-            self._handle.allow.remote(ceiling)
-            self._allowed = ceiling
+    def allow(self, ceiling: int, publish: int | None = None) -> None:
+        """Allow versions up to `ceiling`; in a reproducible run that is what may be learned, and
+        `publish` what may be published."""
+        self._wanted = (ceiling, publish)
+        if self._allowed != self._wanted and not self._stopped:
+            self._handle.allow.remote(ceiling, publish)
+            self._allowed = self._wanted
 
     def checkpoint(self) -> None:
         """Have a checkpoint written soon."""
@@ -156,7 +162,7 @@ class LearnerLink:
                 return self._collect(now)
             late = [one for one in self._supervisor.overdue(now) if one.worker == self.name]
             return [self._replace(late[0].sentence)] if late else []
-        if now - self._asked >= ASK_EVERY_S:
+        if now - self._asked >= self._ask_every_s:
             self._ask(now)
         return []
 
@@ -181,8 +187,8 @@ class LearnerLink:
         self._up = False
         self._request: Any = None
         self._wanted_status: Any = None
-        if self._ceiling is not None:
-            self.allow(self._ceiling)
+        if self._wanted is not None:
+            self.allow(*self._wanted)
         self._ask(time.monotonic())
 
     def _ask(self, now: float) -> None:

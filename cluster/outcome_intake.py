@@ -14,6 +14,7 @@ from cluster.code_counts import CodeCounts
 from cluster.episode_log import EpisodeLog
 from cluster.happenings import episode_finished, planned
 from cluster.observer import Event
+from cluster.pacing import note_answered
 from cluster.rounds import RoundTally
 from shared_memory.outcomes import Cursor, OutcomeLog, PlanEvent
 from shared_memory.records import Episode
@@ -22,7 +23,8 @@ from shared_memory.records import Episode
 class OutcomeIntake:
     """Reads the log from the state's cursor on, and keeps the state's counts.
 
-    `episodes` gets every episode and keeps some; the codes of all are counted.
+    `episodes` gets every episode and keeps some; the codes of all are counted. With `note_plans`
+    the state knows which tasks' plans were answered, not only how many.
     """
 
     def __init__(
@@ -30,10 +32,12 @@ class OutcomeIntake:
         state: DriverState,
         emit: Callable[[Event], None],
         episodes: EpisodeLog | None = None,
+        note_plans: bool = False,
     ) -> None:
         self._state = state
         self._emit = emit
         self._episodes = episodes
+        self._note_plans = note_plans
         self._codes = CodeCounts()
         self._saved: Cursor = dict(state.cursor)  # of the last checkpoint
         self.tally = RoundTally()
@@ -48,6 +52,8 @@ class OutcomeIntake:
                     self._emit(planned(event.outcome))
                     state.plans_answered += 1
                     state.traces_queued += event.outcome.traced
+                    if self._note_plans:
+                        note_answered(state, event.outcome.task_index)
                 else:
                     episode = event.episode
                     self._emit(episode_finished(episode, state.version))

@@ -96,6 +96,7 @@ class Processes:
             acting=acting,
             shared_memory=memory,
             episodes_every=config.monitoring.episodes_every,
+            reproducible=config.reproducible,
         )
         self.fleet = Fleet(
             setting, acting.actors, acting.cpus, acting.request_deadline_s, supervisor

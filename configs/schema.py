@@ -424,6 +424,12 @@ class RunConfig(Section):
         None,
         description="Port for Ray's Prometheus metrics on this machine; none lets Ray choose.",
     )
+    reproducible: bool = Field(
+        False,
+        description="With one actor: acting and learning take turns by the stream's order, not by "
+        "the clock, so that every decision and weight follows from configuration and seed, also "
+        "over a stop and a resume.",
+    )
     stream: StreamConfig
     rendering: RenderingConfig = RenderingConfig()
     model: ModelConfig = ModelConfig()
@@ -440,6 +446,20 @@ class RunConfig(Section):
                 f"metrics_port = {self.metrics_port} is for a Ray that is started here, but "
                 f"address = {self.address!r} names one that runs already: leave one of them out, "
                 "and give the port to `ray start --metrics-export-port` there"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_reproduced(self) -> RunConfig:
+        if self.reproducible and self.acting.actors > 1:
+            raise ValueError(
+                f"reproducible = true needs acting.actors = 1, not {self.acting.actors}: what "
+                "several actors find in the banks depends on who was first"
+            )
+        if self.reproducible and self.shared_memory.bank.on_new_version == "reencode":
+            raise ValueError(
+                "reproducible = true does not go with shared_memory.bank.on_new_version = "
+                "reencode: how many entries are encoded again depends on the clock"
             )
         return self
 

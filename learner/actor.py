@@ -73,6 +73,7 @@ class LearnerActor:
         self._failure: BaseException | None = None
         self._service: LearnerService | None = None
         self._ceiling: int | None = 0
+        self._publish: int | None = 0
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="learner", daemon=True)
 
@@ -102,11 +103,12 @@ class LearnerActor:
         return () if self._service is None else self._service.versions(after)
 
     @_watched
-    def allow(self, ceiling: int | None) -> None:
-        """Allow versions up to `ceiling` (None: all; 0 until this is called)."""
-        self._ceiling = ceiling
+    def allow(self, ceiling: int | None, publish: int | None = None) -> None:
+        """Allow versions up to `ceiling` (None: all; 0 until this is called); in a reproducible
+        run that is what may be learned, and `publish` what may be published."""
+        self._ceiling, self._publish = ceiling, publish
         if self._service is not None:
-            self._service.allow(ceiling)
+            self._service.allow(ceiling, publish)
 
     @_watched
     def checkpoint(self) -> None:
@@ -128,9 +130,11 @@ class LearnerActor:
     def _run(self) -> None:
         try:
             connection = connect(self._setting.shared_memory, self._url, "learner")
-            service = LearnerService(self._setting, connection, self._make_student, self._ceiling)
+            service = LearnerService(
+                self._setting, connection, self._make_student, self._ceiling, self._publish
+            )
             self._service = service
-            service.allow(self._ceiling)  # it may have changed meanwhile
+            service.allow(self._ceiling, self._publish)  # they may have changed meanwhile
             self._phase = "running"
             service.run()
             self._phase = "ended"

@@ -169,6 +169,7 @@ class Distiller:
             "steps": str(self.steps),
             "random": json.dumps(self._random.bit_generator.state),
             "version": str(self.model.book.version),
+            "phase": str(self._phase),
         }
         return save_tensors(tensors, metadata)
 
@@ -192,6 +193,7 @@ class Distiller:
             self._random.bit_generator.state = json.loads(metadata["random"])
             self.model.book.version = int(metadata["version"])
             self.steps = int(metadata["steps"])
+            self._phase = int(metadata.get("phase", 0))
         except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise LearnerError(f"the optimisers' state is damaged: {error}") from error
 

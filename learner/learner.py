@@ -31,6 +31,8 @@ from learner import schedule
 from learner.checkpoint import CheckpointFolder
 from learner.curriculum import single, single_decisions
 from learner.errors import LearnerError
+from learner.ordered_schedule import OrderedSchedule
+from learner.ordered_traces import OrderedTraces
 from learner.reencoding import Reencoding, pass_over
 from learner.replay import Reservoir
 from learner.schedule import Schedule
@@ -48,9 +50,12 @@ from shared_memory.weights import PublishedWeights
 MOST_NEW_TRACES = 4096
 """New traces that the learner holds before it leaves more of them in the queue."""
 TAKEN_AT_ONCE = 256
+ALL = 1_000_000
 HEARTBEAT_EVERY_S = 2.0
 RECLAIM_S = 120.0
 RETIRE_DEADLINE_S = 2.0
+RETIRE_ALL_DEADLINE_S = 600.0
+"""In a reproducible run, where what is retired must not depend on how long it takes."""
 _STATE_FILE = "learner.msgpack"
 _RESERVOIR_FILE = "reservoir.msgpack"
 
@@ -68,6 +73,7 @@ class LearnerSetting:
     teacher: TeacherConfig
     distillation: DistillationConfig
     shared_memory: SharedMemoryConfig
+    reproducible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ class LearnerService:
         connection: redis.Redis,
         make_student: Callable[[], Student],
         ceiling: int | None = None,
+        publish: int | None = None,
         reencode: Callable[[BankReencoding, Sequence[str], int, bytes], Reencoding] = pass_over,
     ) -> None:
         self._setting = setting
@@ -138,6 +145,8 @@ class LearnerService:
         self._reservoir = Reservoir(setting.distillation.reservoir, setting.seed)
         self._single = single(setting.rendering, setting.distillation)
         self._new: deque[Trace] = deque()
+        self._early = OrderedTraces() if setting.reproducible else None
+        self._learned: RoundStatistics | None = None  # of a round that is not published yet
         self._unacknowledged: dict[Ticket, None] = {}
         self._complaints: list[str] = []
         self._reports: deque[VersionReport] = deque(maxlen=256)
@@ -151,14 +160,35 @@ class LearnerService:
         self._last_turn = self._last_progress = time.monotonic()
         self._last_beat = -math.inf
         self._student = make_student()
-        state = self._recover()
+        self._schedule = self._take_up(self._recover(), ceiling, publish)
+        self._inherit_traces()
+
+    def _take_up(
+        self, state: dict[str, Any], ceiling: int | None, publish: int | None
+    ) -> Schedule | OrderedSchedule:
+        """The schedule from where the checkpoint and the published weights leave off."""
+        setting, memory = self._setting, self._setting.shared_memory
         version = int(state.get("version", -1))
         published = self._weights.latest_version()
         if published is not None and published > version:
+            if self._early is not None and self._has_published(version + 1, published):
+                self._tell_of(published)
+            else:
+                self._adopt(published)
             version = published
             state["round_steps"] = self._round_new = self._round_replayed = 0
-            self._adopt(published)
-        self._schedule = Schedule(
+            self._learned = None
+        if self._early is not None:
+            return OrderedSchedule(
+                setting.distillation,
+                memory.bank.version_lag,
+                version=version,
+                held=len(self._reservoir),
+                saved=self._learned is not None,
+                ceiling=ceiling,
+                publish=publish,
+            )
+        return Schedule(
             setting.distillation,
             memory.bank.version_lag,
             time.monotonic(),
@@ -169,13 +199,13 @@ class LearnerService:
             ceiling=ceiling,
             reencode_s=memory.bank.reencode_s if memory.bank.on_new_version == "reencode" else 0.0,
         )
-        self._inherit_traces()
 
     # -- from other threads ---------------------------------------------------------------------
 
-    def allow(self, ceiling: int | None) -> None:
-        """Allow versions up to `ceiling` (None: all)."""
-        self._post(schedule.Allowed(ceiling))
+    def allow(self, ceiling: int | None, publish: int | None = None) -> None:
+        """Allow versions up to `ceiling` (None: all); in a reproducible run that is what may be
+        learned, and `publish` what may be published."""
+        self._post(schedule.Allowed(ceiling, publish))
 
     def ask_checkpoint(self) -> None:
         """Have a checkpoint written soon."""
@@ -247,6 +277,9 @@ class LearnerService:
 
     def _carry_out(self, instruction: schedule.Instruction) -> bool:
         match instruction:
+            case schedule.Begin(version):
+                self._doing = f"takes up the traces of version {version}"
+                self._begin(version)
             case schedule.Distil():
                 self._doing = "distils"
                 self._distil()
@@ -255,7 +288,8 @@ class LearnerService:
                 self._publish(version)
             case schedule.Retire(min_version):
                 self._doing = f"retires bank entries before version {min_version}"
-                self._bank.retire(min_version, deadline_s=RETIRE_DEADLINE_S)
+                deadline_s = RETIRE_DEADLINE_S if self._early is None else RETIRE_ALL_DEADLINE_S
+                self._bank.retire(min_version, deadline_s=deadline_s)
                 self._handle(schedule.Retired())
             case schedule.Reencode(seconds):
                 self._doing = "encodes bank entries again"
@@ -272,11 +306,29 @@ class LearnerService:
         return True
 
     def _take_traces(self) -> None:
-        room = min(TAKEN_AT_ONCE, MOST_NEW_TRACES - len(self._new))
+        held = len(self._new) if self._early is None else len(self._early)
+        room = min(TAKEN_AT_ONCE, MOST_NEW_TRACES - held)
         if room > 0:
             self._receive(self._trace_queue.take(self._consumer, room))
 
     def _receive(self, work: list[tuple[Ticket, Trace]]) -> None:
+        if self._early is None:
+            self._keep(work)
+            return
+        for ticket, trace in work:
+            if ticket not in self._unacknowledged:
+                self._early.put(ticket, trace)
+
+    def _begin(self, version: int) -> None:
+        """Take up the traces of a version's tasks in the stream's order; all are in the queue."""
+        assert self._early is not None
+        while work := self._trace_queue.take(self._consumer, TAKEN_AT_ONCE):
+            self._receive(work)
+        self._keep(self._early.take(version * self._setting.distillation.tasks_per_version))
+        self._handle(schedule.Begun())
+
+    def _keep(self, work: Sequence[tuple[Ticket, Trace]]) -> None:
+        """Have traces for the next batches, and for replay."""
         count = 0
         for ticket, trace in work:
             if ticket in self._unacknowledged:
@@ -306,18 +358,25 @@ class LearnerService:
         self._handle(schedule.StepDone(fresh))
 
     def _publish(self, version: int) -> None:
-        statistics = self._student.round_statistics()
+        statistics = self._learned or self._student.round_statistics()
         payload = self._student.weights(version)
         self._weights.publish(version, payload, _metadata(statistics))
         if self._setting.shared_memory.bank.on_new_version == "reencode":
             self._reencoding = self._reencode(
                 self._stale_entries, self._setting.domains, version, payload
             )
+        self._learned = statistics
+        self._tell_of(version)
+        self._handle(schedule.Published(version))
+
+    def _tell_of(self, version: int) -> None:
+        """Keep the report of a version that was published; the next round's counts begin."""
+        statistics = self._learned or self._student.round_statistics()
         self._reports.append(
             VersionReport(version, self._round_new, self._round_replayed, statistics)
         )
         self._round_new = self._round_replayed = 0
-        self._handle(schedule.Published(version))
+        self._learned = None
 
     def _go_on_reencoding(self, seconds: float) -> None:
         began = time.monotonic()
@@ -331,6 +390,8 @@ class LearnerService:
     def _write_checkpoint(self) -> None:
         began = time.monotonic()
         held = tuple(self._unacknowledged)
+        if self._early is not None:
+            self._learned = self._student.round_statistics()
         state = {
             "run": self._setting.run,
             "version": self._schedule.version,
@@ -341,6 +402,7 @@ class LearnerService:
             "traces_taken": self._traces_taken,
             "new": [encode(trace) for trace in self._new],
             "tickets": [list(ticket) for ticket in held],
+            "learned": None if self._learned is None else asdict(self._learned),
         }
         files = {
             **self._student.files(),
@@ -371,6 +433,8 @@ class LearnerService:
             self._round_replayed = state["round_replayed"]
             self._steps = state["steps"]
             self._traces_taken = state["traces_taken"]
+            learned = state.get("learned")
+            self._learned = None if learned is None else RoundStatistics(**learned)
             self._trace_queue.ack([Ticket(domain, entry) for domain, entry in state["tickets"]])
         except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
             raise LearnerError(
@@ -379,6 +443,21 @@ class LearnerService:
             ) from error
         self._student.restore(stored.files)
         return state
+
+    def _has_published(self, learned: int, published: int) -> bool:
+        """Whether the latest version is the very one that the checkpoint holds as learned.
+
+        Where it is not, a checkpoint was lost: the run goes on from the published weights, and
+        what it learns is no longer what it would have been.
+        """
+        known = learned == published and (published == 0 or self._learned is not None)
+        if known and self._weights.holds(published, self._student.weights(published)):
+            return True
+        self._complaints.append(
+            f"version {published} is published, and no checkpoint holds it: the learner goes on "
+            "from its weights alone, so that from here on the run is not what it would have been"
+        )
+        return False
 
     def _adopt(self, version: int) -> None:
         """Go on from the published weights, which are newer than the last checkpoint.
@@ -394,7 +473,8 @@ class LearnerService:
         """Take at once what a learner before this one took and did not put into a checkpoint."""
         setting = self._setting
         queue = TraceQueue(self._connection, setting.run, setting.domains, reclaim_s=0.0)
-        self._receive(queue.take(self._consumer, MOST_NEW_TRACES))
+        count = MOST_NEW_TRACES if self._early is None else ALL
+        self._receive(queue.take(self._consumer, count))
 
     # -- small things ---------------------------------------------------------------------------
 

@@ -63,9 +63,18 @@ class Checkpointed:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The driver allows versions up to this one; None: as many as there will be."""
+    """The driver allows versions up to this one; None: as many as there will be.
+
+    In a reproducible run `ceiling` is what may be learned, and `publish` what may be published.
+    """
 
     ceiling: int | None
+    publish: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The traces that a round learns from were taken up (in a reproducible run)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +95,17 @@ Event: TypeAlias = (
     | Reencoded
     | Checkpointed
     | Allowed
+    | Begun
     | CheckpointAsked
     | StopAsked
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Take up the traces that this version learns from (in a reproducible run)."""
+
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +152,7 @@ class Stop:
     """Everything is done: end."""
 
 
-Instruction: TypeAlias = Distil | Publish | Retire | Reencode | Checkpoint | Wait | Stop
+Instruction: TypeAlias = Begin | Distil | Publish | Retire | Reencode | Checkpoint | Wait | Stop
 
 
 class Schedule:
@@ -218,6 +235,8 @@ class Schedule:
                 )
             case Allowed(ceiling):
                 self._ceiling = ceiling
+            case Begun():
+                pass  # rounds begin as traces come
             case CheckpointAsked():
                 self._checkpoint_asked = True
             case StopAsked():

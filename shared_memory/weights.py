@@ -133,6 +133,11 @@ class PublishedWeights:
                     f"and the latest is {self.latest_version()}"
                 )
 
+    def holds(self, version: int, payload: bytes) -> bool:
+        """Whether this very payload was published under the version."""
+        digest = hashlib.blake2b(payload, digest_size=16).hexdigest()
+        return self.describe(version).digest == digest
+
     def fetch(self, version: int | None = None) -> tuple[int, bytes]:
         """(version, payload) of a version, by default of the latest.
 
