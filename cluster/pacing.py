@@ -24,7 +24,7 @@ from cluster.checkpoint import DriverState
 from cluster.dispatcher import Dispatcher
 from cluster.script import Stage
 from configs.schema import DistillationConfig
-from tasks.stream import Phase
+from tasks.stream_phases import Phase
 
 
 @dataclass(frozen=True, slots=True)
