@@ -201,7 +201,7 @@ def _faiss_index(world: _World) -> Any | None:
         return None
     faiss.omp_set_num_threads(1)
     index = faiss.IndexPQ(CHUNKS * WIDTH, CHUNKS, 8, faiss.METRIC_INNER_PRODUCT)
-    faiss.copy_array_to_vector(world.book.centred_floats.ravel(), index.pq.centroids)
+    faiss.copy_array_to_vector(world.book.centred.ravel(), index.pq.centroids)
     index.is_trained = True
     index.add_sa_codes(world.rows.astype(np.uint8))
     return index

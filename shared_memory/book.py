@@ -52,10 +52,13 @@ class Book:
                 f"{born.shape}"
             )
         self.given = (code_vectors.copy(), mean.copy(), born.copy())
-        vectors, centres = code_vectors.astype(np.float64), mean.astype(np.float64)
-        self.centred: Doubles = vectors - centres[:, None]  # (n, K, d)
-        self.centred_floats: Floats = self.centred.astype(np.float32)
-        self.squares: Doubles = np.square(self.centred).sum(axis=2)  # (n, K)
+        middle = code_vectors.astype(np.float64).mean(axis=0)  # taken off both: less is cancelled
+        self._vectors: Doubles = code_vectors - middle  # (K, d)
+        self._mean: Doubles = mean - middle  # (n, d)
+        self._columns: Doubles = np.append(self._vectors, np.ones((self.codes, 1)), axis=1).T
+        self.squares: Doubles = np.stack(  # (n, K)
+            [np.square(self._vectors - centre).sum(axis=1) for centre in self._mean]
+        )
         self.born: Integers = born.astype(np.int64)
         self._chunk = np.arange(self.chunks)
         self._digest = ""
@@ -74,12 +77,35 @@ class Book:
     @property
     def codes(self) -> int:
         """K."""
-        return int(self.centred.shape[1])
+        return int(self._vectors.shape[0])
 
     @property
     def chunks(self) -> int:
         """n."""
-        return int(self.centred.shape[0])
+        return int(self._mean.shape[0])
+
+    @property
+    def width(self) -> int:
+        """d."""
+        return int(self._mean.shape[1])
+
+    @property
+    def centred(self) -> Floats:
+        """C[k] - m_j (n, K, d), made anew: n times as large as the book."""
+        return (self._vectors - self._mean[:, None]).astype(np.float32)
+
+    def tables(self, codes: Codebatch, lengths: Doubles) -> tuple[Doubles, Doubles]:
+        """Of procedures (Q, n) of these lengths: directions (n, Q, d) and tables (n, Q, K).
+
+        <u, C[k] - m_j> = <u, C[k]> - <u, m_j>: one product with the book for all chunks.
+        """
+        rows = np.empty((self.chunks, codes.shape[0], self.width + 1))
+        directions = rows[:, :, : self.width]
+        np.subtract(self._vectors[codes.T], self._mean[:, None], out=directions)
+        directions /= lengths[:, None]
+        np.negative((directions @ self._mean[:, :, None])[:, :, 0], out=rows[:, :, self.width])
+        tables = rows.reshape(-1, self.width + 1) @ self._columns
+        return directions, tables.reshape(self.chunks, codes.shape[0], self.codes)
 
     def is_same(
         self,
@@ -154,7 +180,5 @@ class Questions:
         squares = book.squares[np.arange(book.chunks), codes]  # (B, n)
         asked = np.flatnonzero(squares.sum(axis=1) > 0.0)
         lengths = np.sqrt(squares[asked].sum(axis=1))
-        directions = book.centred[np.arange(book.chunks)[:, None], codes[asked].T]
-        directions /= lengths[:, None]
-        tables = directions @ book.centred.transpose(0, 2, 1)
+        directions, tables = book.tables(codes[asked], lengths)
         return cls(codes, asked, directions, tables, squares[asked] / np.square(lengths)[:, None])

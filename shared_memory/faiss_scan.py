@@ -84,10 +84,10 @@ def _best(
 
     quantiser = _quantisers.get(book)
     if quantiser is None:
-        width = int(book.centred.shape[2])
+        width = book.width
         quantiser = faiss.ProductQuantizer(book.chunks * width, book.chunks, 8)
         centroids = np.zeros((book.chunks, _CODES, width), dtype=np.float32)
-        centroids[:, : book.codes] = book.centred_floats
+        centroids[:, : book.codes] = book.centred
         faiss.copy_array_to_vector(centroids.ravel(), quantiser.centroids)
         _quantisers[book] = quantiser
     asked = np.ascontiguousarray(

@@ -171,7 +171,7 @@ def _candidates(
             )
             pairs.append(some)
     if which.size:
-        pairs.append(_scanned(book, questions, which, rows, inverse, nearest, threshold))
+        pairs.append(_scanned(questions, which, rows, inverse, nearest, threshold))
     return np.concatenate([row for row, _ in pairs]), np.concatenate([asks for _, asks in pairs])
 
 
@@ -196,7 +196,6 @@ def _refuted(head: Head, rows: Rows, nearest: int, pairs: list[Pairs]) -> Intege
 
 
 def _scanned(
-    book: Book,
     questions: Questions,
     which: Integers,
     rows: Rows,
@@ -205,8 +204,8 @@ def _scanned(
     threshold: float,
 ) -> Pairs:
     """Candidates by float32 sums over all chunks of all rows, block by block in the cache."""
-    directions = questions.directions[:, which].astype(np.float32)  # (n, Q, d)
-    tables = book.centred_floats @ directions.transpose(0, 2, 1)  # (n, K, Q)
+    tables = questions.tables[:, which].astype(np.float32).transpose(0, 2, 1)
+    tables = np.ascontiguousarray(tables)  # (n, K, Q)
     size = max(1024, _FLOATS_A_BLOCK // which.size)
     best = np.full((which.size, nearest), -np.inf, dtype=np.float32)
     kept: list[tuple[Integers, Integers, Floats]] = []
