@@ -34,7 +34,8 @@ FILE = "model.safetensors"
 def to_bytes(model: SmallLM, version: int, instead: Mapping[str, Tensor] | None = None) -> bytes:
     """Weights, codebook and generations, with configuration, vocabulary and version.
 
-    `instead` holds tensors that take the place of the model's own, by name.
+    `instead` holds tensors that take the place of the model's own, by name. The same model gives
+    the same bytes.
     """
     frozen = frozen_weights(model)
     replaced = instead or {}
@@ -52,7 +53,7 @@ def to_bytes(model: SmallLM, version: int, instead: Mapping[str, Tensor] | None 
         "names": json.dumps(model.names),
         "pretrained_digest": model.backbone.digest,
     }
-    return save_tensors(tensors, metadata)
+    return _in_order(save_tensors(tensors, metadata))
 
 
 def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[SmallLM, int]:
@@ -130,6 +131,15 @@ def from_pretrained(folder: Path | str, pretrained: str | None = None) -> tuple[
 def frozen_weights(model: SmallLM) -> set[str]:
     """Names of the weights that are never trained, and so lie with the pretrained model."""
     return {name for name, weight in model.named_parameters() if not weight.requires_grad}
+
+
+def _in_order(payload: bytes) -> bytes:
+    """The payload with its header's keys in order: safetensors writes metadata in any."""
+    length = int.from_bytes(payload[:8], "little")
+    header = json.dumps(json.loads(payload[8 : 8 + length]), sort_keys=True, separators=(",", ":"))
+    words = header.encode()
+    words += b" " * (-len(words) % 8)
+    return b"".join((len(words).to_bytes(8, "little"), words, memoryview(payload)[8 + length :]))
 
 
 def _metadata(payload: bytes) -> dict[str, str]:
