@@ -4,7 +4,7 @@
 #   make run ARGS="--set seed=1"
 #   make test                   the tests; make test-slow for those that take minutes
 #   make check                  lints, types, import rules
-#   make extras                 TextCraft, VirtualHome, Fast Downward, faiss (500 MB)
+#   make extras                 TextCraft, VirtualHome, Fast Downward, faiss, W&B, MLflow (600 MB)
 #   make bench                  what is measured in README.md
 #   make clean                  removes .venv and caches, never runs/
 
