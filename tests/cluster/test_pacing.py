@@ -129,5 +129,5 @@ def test_who_waits_for_the_learner() -> None:
 def test_several_actors_cannot_be_reproduced() -> None:
     share = DomainShare(name="blocks", size={"blocks": (3, 3)})
     stream = StreamConfig(phases=(PhaseConfig(name="a", tasks=8, domains=(share,)),))
-    with pytest.raises(ValidationError, match="reproducible = true needs acting.actors = 1"):
+    with pytest.raises(ValidationError, match=r"reproducible = true needs acting\.actors = 1"):
         RunConfig(stream=stream, reproducible=True, acting=ActingConfig(actors=2))
