@@ -31,6 +31,7 @@ from shared_memory.codec import DIGEST_BYTES, codes_digest, decode
 from shared_memory.connection import call, members
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys, RunKeys
+from shared_memory.plain_values import text
 from shared_memory.records import EntryOrigin
 
 _MOST_PROBLEMS = 20
@@ -77,7 +78,7 @@ class _BankReading:
         self._keys = keys.sign(bank.sign)
         counters = call(client, "HGETALL", keys.counters)
         self._totals = totals(counters)
-        self._policy = counters.get(b"retirement", b"oldest").decode()
+        self._policy = text(counters.get(b"retirement", b"oldest"), "the bank's retirement")
         self._width = self._totals["width"]
         self._codes: dict[bytes, bytes] = {}  # digest -> codes
         self._procedures: dict[bytes, ProcedureValue] = {}

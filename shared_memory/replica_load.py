@@ -24,6 +24,8 @@ from shared_memory.replica_bank import ReplicaBank
 from shared_memory.segments import ROWS, row_layout
 from shared_memory.tried import held_rows
 
+MOST_SLOTS = 1 << 28
+"""More than any server's memory holds: who claims more is not believed."""
 _SEGMENTS_A_READ = 8
 _ADDED_AT_ONCE = 65_536
 _BYTE = 256
@@ -54,6 +56,8 @@ def standing(client: redis.Redis, keys: DomainKeys) -> Standing:
         )
         if not 0 <= found.width <= 2 * MAX_CODES or found.width % 2:
             raise ValueError(f"procedures of {found.width} bytes")
+        if not all(0 <= count <= MOST_SLOTS for count in found.slots.values()):
+            raise ValueError(f"{max(found.slots.values(), key=abs)} slots")
     except ValueError as error:
         raise SharedMemoryError(
             f"the counters of the bank {keys.name!r} are damaged ({error}); start a new run"
@@ -85,22 +89,21 @@ def _procedures(
 ) -> tuple[Integers, Integers, Rows]:
     """Numbers (N,), versions (N,) and codes (N, n), in no order."""
     layout = row_layout(at.width)
-    numbers, versions = np.zeros(slots, dtype=np.int64), np.zeros(slots, dtype=np.int64)
-    codes: Rows = np.zeros((slots, at.width // 2), dtype=np.uint8)
-    rows, segments = 0, -(-slots // ROWS)
+    numbers: list[Integers] = [np.empty(0, dtype=np.int64)]
+    versions = list(numbers)
+    codes: list[Rows] = [np.empty((0, at.width // 2), dtype=np.uint8)]
+    segments = -(-slots // ROWS)
     for first in range(0, segments, _SEGMENTS_A_READ):
         names = [
             keys.segment(index) for index in range(first, min(segments, first + _SEGMENTS_A_READ))
         ]
         for name, payload in zip(names, call_all(client, [("GET", name) for name in names])):
-            held = _rows(payload or b"", layout, name, at.newest)[: slots - rows]
-            part = slice(rows, rows + held.size)
-            numbers[part], versions[part] = held["number"], held["version"]
-            if codes.dtype == np.uint8 and int(held["codes"].max(initial=0)) >= _BYTE:
-                codes = codes.astype(np.uint16)
-            codes[part] = held["codes"]
-            rows += held.size
-    return numbers[:rows], versions[:rows], codes[:rows]
+            held = _rows(payload or b"", layout, name, at.newest)
+            numbers.append(held["number"].astype(np.int64))
+            versions.append(held["version"].astype(np.int64))
+            narrow = int(held["codes"].max(initial=0)) < _BYTE
+            codes.append(held["codes"].astype(np.uint8 if narrow else np.uint16))
+    return np.concatenate(numbers), np.concatenate(versions), np.concatenate(codes)
 
 
 def _rows(
