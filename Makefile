@@ -6,20 +6,24 @@
 #   make check                  lints, types, import rules
 #   make extras                 TextCraft, VirtualHome, Fast Downward, faiss, W&B, MLflow (600 MB)
 #   make bench                  what is measured in README.md
+#   make chaos FAULTS=40 SEED=0 a run on hosts of their own while everything fails (root, Linux)
+#   make recovery               how long it takes to be itself again after each fault
 #   make clean                  removes .venv and caches, never runs/
 
 CONFIG ?= quickstart
 ARGS ?=
 BENCH ?= acting
+FAULTS ?= 40
+SEED ?= 0
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3)
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow check bench doctor setup extras clean
+.PHONY: help run test test-slow chaos recovery check bench doctor setup extras clean
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,10p'
+	@sed -n 's/^# \{0,1\}//p' Makefile | sed -n '1,12p'
 
 run: $(READY)
 	@$(VENV)/bin/nesypr run $(CONFIG) $(ARGS)
@@ -29,6 +33,12 @@ test: $(READY)
 
 test-slow: $(READY)
 	@$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+chaos: $(READY)
+	@FAULTS=$(FAULTS) SEED=$(SEED) $(VENV)/bin/python -m pytest -m slow -s tests/faults/test_chaos.py $(ARGS)
+
+recovery: $(READY)
+	@$(VENV)/bin/python -m pytest -m slow -s tests/faults/test_recovery_times.py $(ARGS)
 
 check: $(READY)
 	@scripts/check $(VENV)/bin
