@@ -42,6 +42,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "steps/s and resets/s of our simulators against those that the domains come with",
         "cluster.bench_simulators:bench_simulators",
     ),
+    "watching": (
+        "tasks/s of a run whose page is looked at against one without a page, in pairs",
+        "cluster.bench_watching:bench_watching",
+    ),
 }
 
 
