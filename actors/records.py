@@ -77,6 +77,7 @@ class Pulse:
     process: int
     rounds: int
     resident_mb: float
+    node: str = ""  # Ray's number of its host
 
 
 @dataclass(frozen=True, slots=True)

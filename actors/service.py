@@ -9,16 +9,15 @@ the banks like any episode, and write nothing.
 from __future__ import annotations
 
 import hashlib
-import resource
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import redis
 import torch
 
 from actors.errors import ActingError
 from actors.policy import Policy
+from actors.process_memory import resident_mb
 from actors.records import ActReport, Assignment, ProbeOutcome, ProbeReport, Shuffle, StageTimes
 from actors.rollout import FinishedEpisode, MakeSimulator, Rollout
 from configs.schema import ActingConfig, SharedMemoryConfig
@@ -33,15 +32,6 @@ from tasks.rendering import Rendering
 
 PUSH_BATCH = 16
 """Finished episodes that go to shared memory in one step."""
-
-
-def resident_mb() -> float:
-    """This process's resident memory in MiB, now (Linux) or at its highest (elsewhere)."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    except FileNotFoundError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return pages * resource.getpagesize() / 2**20
 
 
 class ActorService:

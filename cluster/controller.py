@@ -21,6 +21,7 @@ from cluster import checkpoint
 from cluster.checkpoint import DriverState
 from cluster.closing import Closing, Outcome, blind_account
 from cluster.dispatcher import (
+    ActorLeaves,
     ActorLost,
     ActorReady,
     Dispatcher,
@@ -35,8 +36,15 @@ from cluster.dispatcher import (
 from cluster.dispatcher import Event as DispatcherEvent
 from cluster.episode_log import EpisodeLog
 from cluster.faults import Faults
-from cluster.fleet import ActorAnswered, ActorDown, ActorUp, Fleet, FleetEvent
-from cluster.happenings import banks_measured, health_measured, resources_measured
+from cluster.fleet import Fleet
+from cluster.fleet_events import (
+    ActorAnswered,
+    ActorDown,
+    ActorGone,
+    ActorToLeave,
+    ActorUp,
+    FleetEvent,
+)
 from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink
 from cluster.observer import (
     Accounting,
@@ -54,14 +62,14 @@ from cluster.processes import Processes
 from cluster.reference_plans import reference_plan_lengths
 from cluster.rounds import RoundReport, RoundTally
 from cluster.run_folder import RunFolder
+from cluster.run_watch import RunWatch
 from cluster.script import Script, Stage
-from cluster.server_watch import ServerWatch, waited_sentence
+from cluster.server_watch import waited_sentence
+from cluster.steering import Steering, configured_size
 from cluster.supervisor import Supervisor
 from configs.errors import NesyprError
 from configs.schema import RunConfig
 from shared_memory.bank import Bank
-from shared_memory.bank_reading import server_memory
-from shared_memory.bank_statistics import BankStatistics, read_statistics
 from shared_memory.errors import SharedMemoryError
 from tasks.stream import TaskStream
 
@@ -137,7 +145,15 @@ class RunController:
             note_plans=config.reproducible,
         )
         self._faults = Faults(self.stream, observers.emit)
-        self._server_watch = ServerWatch()
+        self._watch = RunWatch(
+            self._state,
+            self._domains,
+            self._supervisor,
+            self._pace,
+            config.distillation.request_deadline_s,
+            observers.emit,
+        )
+        self._steering: Steering | None = None
         self._round_probes: dict[str, float] = {}
         self._saved = 0.0
 
@@ -180,6 +196,12 @@ class RunController:
             self._save()  # from here on the run can be resumed
         self._processes = Processes(
             self.config, self._state.run, self.stream, self.folder, self._supervisor
+        )
+        self._steering = Steering(
+            self._processes.wishes,
+            self._processes.fleet,
+            configured_size(self.config.acting),
+            self._emit,
         )
         self._restore()
         self._save()
@@ -345,6 +367,11 @@ class RunController:
                     self._tell(ActorLost(actor))
                     if self._probe is not None:
                         self._faults.tell_of_probes(self._probe.lost(actor))
+                case ActorToLeave(actor):
+                    self._tell(ActorLeaves(actor))
+                    fleet.dismiss(actor)
+                case ActorGone(actor):
+                    self._tell(ActorLost(actor))
         if stage is not None and self._probe is not None:
             self._give_probes(self._probe)
         going_on = self.script.at(self._state.stage)
@@ -356,7 +383,11 @@ class RunController:
             if self._started:
                 self._measure()
             self._save()
-        self._watch_for_stalls(now, stage)
+        if self._steering is not None:
+            self._steering.look(now)
+        stalled = self._watch.look(self._running, stage, now)
+        if stalled is not None and self._supervisor.stalls >= STALL_GIVES_UP_AFTER:
+            raise RunError(f"the run is stalled and was given up: {stalled}")
 
     def _tell(self, event: DispatcherEvent) -> None:
         """Hand an event to the dispatcher and carry out what it says."""
@@ -417,34 +448,12 @@ class RunController:
                 raise RunError(f"{waits} since {deadline_s:.0f} s: see the logs in /tmp/ray")
             self._turn()
 
-    def _watch_for_stalls(self, now: float, stage: Stage | None) -> None:
-        waits = [] if stage is None else self._pace.waits(stage)
-        self._link.expected = bool(waits)
-        sentence = self._supervisor.stalled(now, waits)
-        if sentence is None:
-            return
-        self._alarm("stall", sentence)
-        if self._supervisor.stalls >= STALL_GIVES_UP_AFTER:
-            raise RunError(f"the run is stalled and was given up: {sentence}")
-
     def _alarm(self, kind: str, message: str) -> None:
         self._emit(Alarm(kind=kind, message=message))
 
     def _measure(self) -> None:
         """Tell of the banks and of memory."""
-        self._emit(banks_measured(self._statistics(), self._phase()))
-        self._emit(resources_measured(self._actors.resident_mb, self._link.process))
-        asked = time.monotonic()
-        server = server_memory(self._running.client)
-        now = time.monotonic()
-        actors, learner = self._actors.health(now), self._link
-        self._emit(health_measured(actors, learner.doing, learner.age_s, server, now - asked))
-        sentence = self._server_watch.look(server)
-        if sentence is not None:
-            self._alarm("memory", sentence)
-
-    def _statistics(self) -> BankStatistics:
-        return read_statistics(self._running.client, self._state.run, self._domains)
+        self._watch.measure(self._running, self._phase())
 
     def _phase(self) -> int:
         return max(0, self.script.at(self._state.stage).phase)
@@ -505,6 +514,8 @@ class RunController:
         account = closing.account(outcome, self._phase())
         self._intake.flush()
         self._save()
+        if self._steering is not None:
+            self._steering.end(outcome)
         unsound = outcome == "finished" and not account.closes
         self._tell_end("failed" if unsound else outcome, account)
         return account

@@ -1,27 +1,47 @@
-"""The actor processes of a run: asked, watched, killed when silent, replaced when gone.
+"""The actor processes of a run: placed on hosts, asked, watched, replaced, and let go.
 
 Ray never restarts an actor by itself here: a replacement has a name of its own, so that what an
-actor did under a name stays attributable, and the fleet decides when it comes.
+actor did under a name stays attributable, and the fleet decides when it comes and on which host.
+How many there are and where follows from `cluster.placement`, which is asked whenever actors,
+hosts or the number wanted changed. An actor that is to go answers what it was asked before.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ray
 
-from actors.actor import ActorProcess
-from actors.records import ActorSetting, ActReport, Assignment, ProbeReport, Pulse, Shuffle
+from actors.records import ActorSetting, ActReport, Assignment, Pulse, Shuffle
+from cluster.fleet_events import (
+    ActorAnswered,
+    ActorDown,
+    ActorGone,
+    ActorToLeave,
+    ActorUp,
+    FleetError,
+    FleetEvent,
+)
+from cluster.fleet_worker import Worker, start_worker
+from cluster.host_rooms import HostRooms
+from cluster.hosts import LOOK_EVERY_S, STALE_AFTER_S, HostLook, HostWatch
 from cluster.observer import ActorHealth
+from cluster.placement import Seat, placement
 from cluster.supervisor import Supervisor
+from cluster.waits import Wait
 from configs.errors import NesyprError
 from shared_memory.errors import SharedMemoryError
+from shared_memory.fleet_wishes import FleetSize, FleetState, FleetWish
 
 START_DEADLINE_S = 180.0
 """An actor process imports torch and transformers, on a machine that may be busy."""
+PLACED_WITHIN_S = 20.0
+"""How long Ray may take to start an actor's process before it is told."""
+SETTLED_S = 40.0
+"""An actor whose process is not there by then has no resources from Ray, or hardly will."""
 
 PULSE_EVERY_S = 3.0
 LEAVE_DEADLINE_S = 2.0
@@ -32,74 +52,46 @@ MAX_DEATHS_IN_A_ROW = 8
 replacements start is no report. Of several actors one more each, as all may go at once."""
 
 
-class FleetError(NesyprError):
-    """Actors cannot be kept alive, or one met an error that replacing it would not mend."""
-
-
-@dataclass(frozen=True, slots=True)
-class ActorUp:
-    """An actor process is there and waits."""
-
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class ActorAnswered:
-    """An actor answered its request."""
-
-    actor: str
-    report: ActReport | ProbeReport
-
-
-@dataclass(frozen=True, slots=True)
-class ActorDown:
-    """An actor died or was killed; a replacement is on its way."""
-
-    actor: str
-    overdue: bool
-    sentence: str
-
-
-FleetEvent: TypeAlias = ActorUp | ActorAnswered | ActorDown
-
-
-@dataclass(slots=True)
-class _Worker:
-    name: str
-    place: int
-    handle: Any
-    up: bool
-    request: Any = None  # object reference of the open request, or of the first pulse
-    pulse: Any = None
-    pulsed: float = 0.0
-    process: int = 0
-    resident_mb: float = 0.0
-    doing: str = "start"
-    rounds: int = -1
-    heard: float = 0.0  # when it last got further, or was asked
-
-
 class Fleet:
-    """`count` actors with the same setting. `poll` is the only thing that waits."""
+    """Actors with the same setting, `size` of them. `poll` is the only thing that waits.
+
+    `need`: what each asks of Ray (CPU, GPU). What `wish` told last counts, not `size`, once it
+    was called.
+    """
 
     def __init__(
         self,
         setting: ActorSetting,
-        count: int,
-        cpus: float,
+        size: FleetSize,
+        need: Mapping[str, float],
         request_deadline_s: float,
         supervisor: Supervisor,
+        hosts: HostWatch,
     ) -> None:
         self._setting = setting
-        self._cpus = cpus
+        self._size = size
+        self._need = need
         self._deadline_s = request_deadline_s
         self._supervisor = supervisor
-        self._workers: dict[str, _Worker] = {}
-        self._generation = 0
+        self._hosts = hosts
+        self._rooms = HostRooms(need)
+        self._leaving: frozenset[str] = frozenset()
+        self._workers: dict[str, Worker] = {}
+        self._generations: Counter[int] = Counter()
         self._deaths_in_a_row = 0
-        self._most_deaths = MAX_DEATHS_IN_A_ROW + count - 1
-        for place in range(count):
-            self._start(place)
+        self._waiting = 0
+        self._arranged: HostLook | None = None
+        self._arrange(time.monotonic())
+
+    @property
+    def size(self) -> FleetSize:
+        """How many actors there shall be."""
+        return self._size
+
+    @property
+    def free_words(self) -> str:
+        """What is free on which host, in words."""
+        return self._rooms.free_words
 
     @property
     def processes(self) -> dict[str, int]:
@@ -120,10 +112,55 @@ class Fleet:
         """Every actor with what it does and the age of its last sign of progress."""
         return tuple(
             ActorHealth(
-                actor=worker.name, up=worker.up, doing=worker.doing, age_s=now - worker.heard
+                actor=worker.name,
+                up=worker.up,
+                doing=worker.doing,
+                age_s=now - worker.heard,
+                host=self._rooms.words(worker.node) if worker.placed else "",
             )
             for worker in self._workers.values()
         )
+
+    def state(self, outcome: str = "") -> FleetState:
+        """How many are where, for those who asked for a number."""
+        workers = self._workers.values()
+        return FleetState(
+            size=self._size,
+            up=sum(worker.up and not worker.going for worker in workers),
+            starting=sum(not worker.up and not worker.going for worker in workers),
+            going=sum(worker.going for worker in workers),
+            waiting=self._waiting,
+            outcome=outcome,
+            hosts=self._rooms.states(Counter(worker.node for worker in workers), self._leaving),
+        )
+
+    def waits(self, now: float) -> list[Wait]:
+        """What actors wait for that no request's deadline covers."""
+        found = []
+        if now - self._hosts.looked > 2 * LOOK_EVERY_S:
+            what = f"to say which hosts there are; {self._hosts.problem or 'it does not answer'}"
+            found.append(Wait("the driver", "Ray's head", what, STALE_AFTER_S, self._hosts.looked))
+        if self._waiting:
+            what = f"for {self._waiting} of {self._wanted()}; {self._rooms.sentence()}"
+            found.append(Wait("actors", "room on a host", what, PLACED_WITHIN_S))
+        for worker in self._workers.values():
+            if not worker.placed:
+                what = f"to start its process on {self._rooms.words(worker.node)}"
+                what += f"; {self._rooms.sentence()}"
+                found.append(Wait(worker.name, "Ray", what, PLACED_WITHIN_S, worker.asked))
+        return found
+
+    def wish(self, wish: FleetWish, configured: FleetSize) -> None:
+        """Take in what is asked for; the next `poll` begins to carry it out."""
+        size = wish.size or configured
+        if (size, wish.leaving) != (self._size, self._leaving):
+            self._size, self._leaving = size, wish.leaving
+            self._arranged = None
+
+    def dismiss(self, actor: str) -> None:
+        """The actor is given nothing more: it goes once it has answered what it was asked."""
+        if actor in self._workers:
+            self._workers[actor].dismissed = True
 
     def act(self, actor: str, assignments: Sequence[Assignment]) -> None:
         """Ask the actor to act."""
@@ -147,8 +184,9 @@ class Fleet:
     def poll(self, ready: Sequence[Any]) -> list[FleetEvent]:
         """What happened; `ready` are the references that `ray.wait` found ready.
 
-        Kills actors past their deadline and starts replacements. Raises FleetError where actors
-        keep dying, or where one reports an error of the house (a NesyprError).
+        Kills actors past their deadline, lets go those that were dismissed, and starts those that
+        are missing. Raises FleetError where actors keep dying, or where one reports an error of
+        the house (a NesyprError).
         """
         now = time.monotonic()
         events: list[FleetEvent] = []
@@ -159,7 +197,9 @@ class Fleet:
         events.extend(self._take_pulses(now))
         for late in self._supervisor.overdue(now):
             if late.worker in self._workers:
-                events.append(self._replace(self._workers[late.worker], True, late.sentence))
+                events.append(self._lose(self._workers[late.worker], True, late.sentence))
+        events.extend(self._see_off(now))
+        events.extend(self._arrange(now))
         return events
 
     def stop(self) -> None:
@@ -167,35 +207,95 @@ class Fleet:
         leaving = [worker.handle.leave.remote() for worker in self._workers.values() if worker.up]
         if leaving:
             ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_DEADLINE_S)
-        for worker in self._workers.values():
-            ray.kill(worker.handle, no_restart=True)
-            self._supervisor.closed(worker.name)
-        self._workers = {}
+        for worker in list(self._workers.values()):
+            self._remove(worker)
 
-    def _start(self, place: int) -> None:
-        name = f"actor-{place}" if self._generation == 0 else f"actor-{place}.{self._generation}"
-        remote: Any = ActorProcess  # a remote class; mypy sees the plain one
-        handle = remote.options(num_cpus=self._cpus).remote(name, self._setting)
-        worker = _Worker(name, place, handle, up=False, request=handle.pulse.remote())
+    # -- hosts ---------------------------------------------------------------------------------
+
+    def _arrange(self, now: float) -> list[FleetEvent]:
+        """Start and let go what the placement says, where anything changed since last time."""
+        look = self._hosts.latest()
+        if self._arranged == look:
+            return []
+        holding = Counter(
+            worker.node
+            for worker in self._workers.values()
+            if worker.placed or now - worker.asked < SETTLED_S
+        )
+        self._rooms.take(look, holding)
+        seats = [
+            Seat(worker.name, worker.node, worker.placed, worker.going)
+            for worker in self._workers.values()
+        ]
+        found = placement(self._size, self._rooms.hosts(self._leaving), seats)
+        events: list[FleetEvent] = []
+        for actor in found.leave:
+            worker = self._workers[actor]
+            worker.going = True
+            if worker.up:
+                events.append(ActorToLeave(actor))
+            else:
+                self._remove(worker)
+        for node in found.start:
+            self._start(node, now)
+        self._waiting = found.waiting
+        self._hosts.want(self._need, self._wanted() if found.waiting else 0)
+        self._arranged = look
+        return events
+
+    def _wanted(self) -> int:
+        """How many actors are there or should be."""
+        return sum(not worker.going for worker in self._workers.values()) + self._waiting
+
+    def _start(self, node: str, now: float) -> None:
+        taken = {worker.place for worker in self._workers.values() if not worker.going}
+        place = next(place for place in range(len(taken) + 1) if place not in taken)
+        generation = self._generations[place]
+        self._generations[place] += 1
+        name = f"actor-{place}" if generation == 0 else f"actor-{place}.{generation}"
+        worker = start_worker(name, place, self._setting, self._need, node, now)
         self._workers[name] = worker
         self._asked(worker, "start", START_DEADLINE_S)
 
-    def _asked(self, worker: _Worker, what: str, deadline_s: float) -> None:
+    def _see_off(self, now: float) -> list[FleetEvent]:
+        """Let go of dismissed actors that have nothing left to answer."""
+        events: list[FleetEvent] = []
+        for worker in list(self._workers.values()):
+            if not worker.dismissed or worker.request is not None:
+                continue
+            if worker.farewell is None:
+                worker.farewell = worker.handle.leave.remote()
+                worker.gone_by = now + LEAVE_DEADLINE_S
+            ready, _ = ray.wait([worker.farewell], timeout=0)
+            if ready or now > worker.gone_by:
+                self._remove(worker)
+                events.append(ActorGone(worker.name))
+        return events
+
+    def _remove(self, worker: Worker) -> None:
+        ray.kill(worker.handle, no_restart=True)
+        self._supervisor.closed(worker.name)
+        del self._workers[worker.name]
+        self._arranged = None
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def _asked(self, worker: Worker, what: str, deadline_s: float) -> None:
         worker.doing, worker.heard = what, time.monotonic()
         self._supervisor.asked(worker.name, what, deadline_s, worker.heard)
 
-    def _collect(self, worker: _Worker, now: float) -> list[FleetEvent]:
+    def _collect(self, worker: Worker, now: float) -> list[FleetEvent]:
         """The answer of one request."""
         reference, worker.request = worker.request, None
         try:
             answer = ray.get(reference, timeout=10.0)
         except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
-            return [self._replace(worker, False, f"{worker.name} died: {_first_line(error)}")]
+            return [self._lose(worker, False, f"{worker.name} died: {_first_line(error)}")]
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, NesyprError) and not isinstance(cause, SharedMemoryError):
                 raise FleetError(f"{worker.name}: {cause}") from error
-            return [self._replace(worker, False, f"{worker.name} failed: {cause!r}")]
+            return [self._lose(worker, False, f"{worker.name} failed: {cause!r}")]
         worker.doing, worker.heard = "", now
         if isinstance(answer, Pulse):  # it has started: that is no progress of the run
             self._supervisor.closed(worker.name)
@@ -224,35 +324,36 @@ class Fleet:
                     except ray.exceptions.RayError as error:
                         if worker.request is None:  # it died while it waited to be asked
                             sentence = f"{worker.name} died: {_first_line(error)}"
-                            events.append(self._replace(worker, False, sentence))
+                            events.append(self._lose(worker, False, sentence))
                         continue  # else its request tells the same, and is dealt with there
                     if pulse.rounds != worker.rounds:
                         worker.heard = now
                     self._note(worker, pulse)
                     self._supervisor.pulsed(worker.name, pulse.rounds, now)
         for worker in self._workers.values():
-            if worker.up and worker.pulse is None and now - worker.pulsed >= PULSE_EVERY_S:
+            if worker.placed and worker.pulse is None and now - worker.pulsed >= PULSE_EVERY_S:
                 worker.pulse = worker.handle.pulse.remote()
                 worker.pulsed = now
         return events
 
-    def _note(self, worker: _Worker, pulse: Pulse) -> None:
+    def _note(self, worker: Worker, pulse: Pulse) -> None:
+        worker.placed = True
+        worker.node = pulse.node or worker.node
         worker.rounds = pulse.rounds
         worker.process = pulse.process
         worker.resident_mb = pulse.resident_mb
 
-    def _replace(self, worker: _Worker, overdue: bool, sentence: str) -> ActorDown:
-        self._deaths_in_a_row += 1
-        if self._deaths_in_a_row > self._most_deaths:
+    def _lose(self, worker: Worker, overdue: bool, sentence: str) -> ActorDown:
+        """An actor died or is killed; one that Ray never placed was not lost with anything."""
+        if worker.placed or not overdue:
+            self._deaths_in_a_row += 1
+        most = MAX_DEATHS_IN_A_ROW + max(1, self._wanted()) - 1
+        if self._deaths_in_a_row > most:
             raise FleetError(
                 f"{self._deaths_in_a_row} actors in a row were lost without a report, the last: "
                 f"{sentence}; see the logs in /tmp/ray/session_latest/logs"
             )
-        ray.kill(worker.handle, no_restart=True)
-        self._supervisor.closed(worker.name)
-        del self._workers[worker.name]
-        self._generation += 1
-        self._start(worker.place)
+        self._remove(worker)
         return ActorDown(worker.name, overdue, sentence)
 
 

@@ -10,6 +10,7 @@ from cluster.observer import (
     BankState,
     EpisodeFinished,
     HealthMeasured,
+    OverdueWait,
     Planned,
     PlanStatus,
     ResourcesMeasured,
@@ -92,6 +93,8 @@ def health_measured(
     learner_age_s: float,
     server: ServerMemory,
     server_answer_s: float,
+    waits: tuple[OverdueWait, ...] = (),
+    waits_passed: int = 0,
 ) -> HealthMeasured:
     """The event of who is there and how it fares."""
     return HealthMeasured(
@@ -101,6 +104,8 @@ def health_measured(
         server_answer_s=server_answer_s,
         server_bytes=server.used_bytes,
         server_limit_bytes=server.limit_bytes,
+        waits=waits,
+        waits_passed=waits_passed,
     )
 
 

@@ -21,6 +21,7 @@ from cluster.command_line import Json
 from cluster.command_line import print_json as _print_json
 from cluster.command_line import run_path as _run_path
 from cluster.output import READER_GONE, run_console, silence
+from cluster.scale_commands import drain, scale
 from configs.errors import NesyprError
 
 app = typer.Typer(
@@ -33,6 +34,8 @@ app = typer.Typer(
 tasks_app = typer.Typer(no_args_is_help=True, help="What there is to solve.")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bank_app, name="bank")
+app.command()(scale)
+app.command()(drain)
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run's name, or its folder.")]
 

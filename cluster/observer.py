@@ -187,6 +187,18 @@ class ActorHealth:
     up: bool  # it has started
     doing: str  # what it was asked; "" while it waits to be asked
     age_s: float  # since it last got further, or was asked
+    host: str = ""  # where it runs; "" where that is not known (yet)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverdueWait:
+    """A wait that has passed its deadline and still stands."""
+
+    who: str
+    whom: str
+    what: str  # is waited for, and what to do
+    seconds: float
+    deadline_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +212,8 @@ class HealthMeasured:
     server_answer_s: float  # how long shared memory's server took to say the next two
     server_bytes: int
     server_limit_bytes: int  # 0: none
+    waits: tuple[OverdueWait, ...] = ()  # past their deadline
+    waits_passed: int = 0  # deadlines passed since the driver started
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +234,17 @@ class CodesCounted:
     phase: int  # of the last of these tasks
     tasks: int  # tasks of the stream that these are
     domains: tuple[DomainCodes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetChanged:
+    """Another number of actors was asked for, or a host came, is to leave, or is gone."""
+
+    event: Literal["fleet"] = "fleet"
+    message: str
+    actors: int  # asked for: in all, or with `each_host` on each host
+    each_host: bool
+    hosts: int  # that are there and stay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +312,7 @@ Event: TypeAlias = (
     | ResourcesMeasured
     | HealthMeasured
     | CodesCounted
+    | FleetChanged
     | Alarm
     | PhaseFinished
     | RunFinished

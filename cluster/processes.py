@@ -8,13 +8,16 @@ import redis
 
 from actors.records import ActorSetting
 from cluster.fleet import Fleet
+from cluster.hosts import HostWatch
 from cluster.learner_link import LearnerLink, learner_setting
 from cluster.ports import check_ports_free
 from cluster.ray_session import RaySession
 from cluster.run_folder import RunFolder
+from cluster.steering import configured_size
 from cluster.supervisor import Supervisor
 from configs.schema import RunConfig
 from shared_memory.connection import connect
+from shared_memory.fleet_wishes import FleetWishes
 from shared_memory.outcomes import OutcomeLog
 from shared_memory.server import EmbeddedServer
 from tasks.stream import TaskStream
@@ -35,6 +38,7 @@ class Processes:
     outcomes: OutcomeLog
     learner: LearnerLink
     fleet: Fleet
+    wishes: FleetWishes
 
     def __init__(
         self,
@@ -74,7 +78,9 @@ class Processes:
         self.client = connect(memory, url, patience_s=patience_s)
         self._undo.append(self.client.close)
         self.outcomes = OutcomeLog(self.client, run, domains)
-        cpus = LEARNER_CPUS + TEACHER_CPUS + acting.actors * acting.cpus
+        self.wishes = FleetWishes(self.client, run)
+        size = self.wishes.read().size or configured_size(acting)
+        cpus = LEARNER_CPUS + TEACHER_CPUS + size.number * acting.cpus
         session = RaySession(config.address, cpus, config.metrics_port)
         self._undo.append(lambda: session.__exit__(None, None, None))
         session.__enter__()
@@ -98,9 +104,11 @@ class Processes:
             episodes_every=config.monitoring.episodes_every,
             reproducible=config.reproducible,
         )
-        self.fleet = Fleet(
-            setting, acting.actors, acting.cpus, acting.request_deadline_s, supervisor
-        )
+        hosts = HostWatch()
+        self._undo.append(hosts.stop)
+        alone = config.address is None and session.started  # nobody to share the CPUs with
+        need = {"CPU": 0.0 if alone else acting.cpus, "GPU": acting.gpus}
+        self.fleet = Fleet(setting, size, need, acting.request_deadline_s, supervisor, hosts)
         self._undo.append(self.fleet.stop)
 
     def revive_server(self) -> bool:

@@ -17,6 +17,7 @@ from cluster.observer import (
     BankMeasured,
     EpisodeFinished,
     Event,
+    FleetChanged,
     PhaseFinished,
     PhaseStarted,
     Probed,
@@ -202,6 +203,8 @@ def event_line(event: Event) -> str:
             )
         case Alarm():
             return f"alarm: {event.message}"
+        case FleetChanged():
+            return f"actors: {event.message}"
         case PhaseFinished():
             return f"phase {event.phase + 1} finished in {event.seconds:.0f} s"
         case RunFinished():

@@ -66,6 +66,9 @@ class RayGauges:
             case HealthMeasured():
                 self._set("server_bytes", event.server_bytes)
                 self._set("server_answer_seconds", event.server_answer_s)
+                self._set("actors_up", sum(actor.up for actor in event.actors))
+                self._set("waits_overdue", len(event.waits))
+                self._set("waits_passed", event.waits_passed)
             case _:
                 pass
 

@@ -8,16 +8,23 @@ from typing import Any
 from rich.table import Table
 
 from cluster.metrics_log import read_metrics
+from cluster.observer import ActorHealth, HealthMeasured, RunFinished
 from cluster.progress import Standing, clock, duration, number, percent
 from cluster.run_folder import RunFolder
+from cluster.waits import wait_sentence
 
 
 def run_status(folder: RunFolder) -> dict[str, Any]:
     """The state of a run and its latest figures, ready for JSON."""
     standing, last = Standing(), None
+    health: HealthMeasured | None = None
     for logged in read_metrics(folder.metrics_file):
         standing.update(logged.event, logged.seconds)
         last = logged.time
+        if isinstance(logged.event, HealthMeasured):
+            health = logged.event
+        elif isinstance(logged.event, RunFinished):
+            health = None
     state = folder.state()
     return {
         "name": folder.name,
@@ -38,8 +45,20 @@ def run_status(folder: RunFolder) -> dict[str, Any]:
         "seconds_left": standing.left_s if state == "running" else None,
         "last_event_age_s": None if last is None else max(0.0, time.time() - last),
         "memory_mb": standing.total_mb,
+        "actors": {} if health is None else actors_by_host(health.actors),
+        "waits": [] if health is None else [wait_sentence(wait) for wait in health.waits],
         "alarm": standing.alarm or None,
     }
+
+
+def actors_by_host(actors: tuple[ActorHealth, ...]) -> dict[str, dict[str, int]]:
+    """How many actors are on each host ("": nowhere yet), and how many of them are up."""
+    counts: dict[str, dict[str, int]] = {}
+    for actor in actors:
+        count = counts.setdefault(actor.host, {"actors": 0, "up": 0})
+        count["actors"] += 1
+        count["up"] += actor.up
+    return counts
 
 
 def status_table(status: dict[str, Any]) -> Table:
@@ -63,6 +82,12 @@ def status_table(status: dict[str, Any]) -> Table:
         "last event": "-"
         if status["last_event_age_s"] is None
         else f"{clock(status['last_event_age_s'])} ago",
+        "actors": ", ".join(
+            f"{count['up']} of {count['actors']} up" + (f" on {host}" if host else "")
+            for host, count in status["actors"].items()
+        )
+        or "-",
+        "waits": "\n".join(status["waits"]) or "-",
         "alarm": status["alarm"] or "-",
     }
     for name, value in rows.items():

@@ -210,11 +210,20 @@ class ModelConfig(Section):
 class ActingConfig(Section):
     """How actors act: lock-step episodes, contrastive reconstruction and decoding."""
 
-    actors: Positive = 1
+    actors: Positive = Field(
+        1, description="Shared out among the cluster's hosts; `nesypr scale` changes it."
+    )
+    actors_per_host: Positive | None = Field(
+        None,
+        description="So many on each host instead, as hosts come and go (actors does not count).",
+    )
     episodes: Positive = Field(32, description="Episodes in lock-step in each actor.")
     request_tasks: Positive = Field(32, description="Tasks in one request to an actor.")
     request_deadline_s: Seconds = 60.0
-    cpus: Annotated[float, Field(ge=0.0)] = 0.5
+    cpus: Annotated[float, Field(ge=0.0)] = Field(0.5, description="Of a host, for each actor.")
+    gpus: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="Of a host, for each actor: a fraction, or a whole number."
+    )
     banks: Literal["both", "success", "failure", "none"] = "both"
     nearest: Positive = Field(4, description="k: procedures taken from a bank.")
     threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = Field(0.95, description="υ")
@@ -247,6 +256,13 @@ class ActingConfig(Section):
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="Draw from the fewest tokens with so much probability together."
     )
+
+    @field_validator("gpus")
+    @classmethod
+    def _fraction_or_whole(cls, gpus: float) -> float:
+        if gpus > 1.0 and not gpus.is_integer():
+            raise ValueError("Ray gives out a fraction of one GPU, or whole ones")
+        return gpus
 
     @model_validator(mode="after")
     def _outcomes_are_of_a_domain(self) -> ActingConfig:
@@ -451,6 +467,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _can_be_reproduced(self) -> RunConfig:
+        if self.reproducible and self.acting.actors_per_host is not None:
+            raise ValueError(
+                "reproducible = true needs acting.actors = 1, not a number for each host: what "
+                "several actors find in the banks depends on who was first"
+            )
         if self.reproducible and self.acting.actors > 1:
             raise ValueError(
                 f"reproducible = true needs acting.actors = 1, not {self.acting.actors}: what "

@@ -5,9 +5,10 @@ happens next. An alarm is over once an event shows that its cause is gone:
 
 | kind | over with |
 |---|---|
-| `actor_died`, `request_overdue` | as many actors up as were before |
+| `actor_died`, `request_overdue` | all actors up that there are to be |
 | `learner_died`, `checkpoint` | the next version |
 | `stall` | the next episode, version or probe |
+| `wait` | nobody waiting past the deadline for the same any more |
 | `memory` | a server under nine tenths of its limit |
 | `book_broken` | a version whose book is well |
 | `server_died`, `simulator`, others | a minute of the run: they tell of something that is over |
@@ -17,10 +18,12 @@ All are over when the run ends, unless it failed.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.book_watch import COLLAPSED_BELOW, ONE_CODE, USELESS_ABOVE
+from cluster.waits import wait_opening
 
 TOLD_S = 60.0
 """Seconds of run time for which an alarm that tells of a single moment stands."""
@@ -29,7 +32,7 @@ MOST_KEPT = 200
 
 ACTORS = ("actor_died", "request_overdue")
 LEARNER = ("learner_died", "checkpoint")
-LASTING = (*ACTORS, *LEARNER, "stall", "memory", "book_broken")
+LASTING = (*ACTORS, *LEARNER, "stall", "wait", "memory", "book_broken")
 
 
 @dataclass(slots=True)
@@ -58,8 +61,8 @@ class AlarmBook:
 
     def __init__(self) -> None:
         self._alarms: list[Standing] = []
-        self._actors = 0  # that were up at most
         self.raised = 0
+        self.raised_by_kind: Counter[str] = Counter()
         self.changes = 0
 
     @property
@@ -79,11 +82,10 @@ class AlarmBook:
             self._raise(event, at)
         elif any(alarm.until is None for alarm in self._alarms):
             self._clear(kind, event, at)
-        if kind == "health":
-            self._actors = max(self._actors, len(event["actors"]))
 
     def _raise(self, event: dict[str, Any], at: float) -> None:
         self.raised += 1
+        self.raised_by_kind[event["kind"]] += 1
         self.changes += 1
         self._alarms.append(Standing(event["kind"], event["message"], at, event["time"]))
         del self._alarms[:-MOST_KEPT]
@@ -106,11 +108,17 @@ class AlarmBook:
             return kind == "version" and well
         if kind != "health":
             return False
+        if alarm.kind == "wait":
+            waits = event.get("waits", ())
+            return not any(
+                alarm.message.startswith(f"{wait_opening(wait['who'], wait['whom'])} ")
+                for wait in waits
+            )
         if alarm.kind == "memory":
             limit = event["server_limit_bytes"]
             return bool(limit <= 0 or event["server_bytes"] < RELIEVED * limit)
         up = sum(actor["up"] for actor in event["actors"])
-        return bool(up >= max(1, self._actors))
+        return bool(up >= max(1, len(event["actors"])))
 
 
 def _well(version: dict[str, Any]) -> bool:

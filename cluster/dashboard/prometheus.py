@@ -41,15 +41,21 @@ def samples(view: RunView) -> Iterator[Sample]:
     last = view.last_event()
     if last is not None:
         yield "nesypr_last_event_age_seconds", run, max(0.0, time.time() - last)
+    for kind, count in view.alarms.raised_by_kind.items():
+        yield "nesypr_alarms_raised_by_kind", {**run, "kind": kind}, float(count)
     for kind in {alarm.kind for alarm in view.alarms.alarms}:
         standing = sum(alarm.kind == kind for alarm in view.alarms.standing)
         yield "nesypr_alarms_standing", {**run, "kind": kind}, float(standing)
     health = view.health()
     if health:
         for actor in health["actors"]:
-            labels = {**run, "actor": actor["actor"]}
+            labels = {**run, "actor": actor["actor"], "host": actor.get("host", "")}
             yield "nesypr_actor_up", labels, float(actor["up"])
             yield "nesypr_actor_age_seconds", labels, float(actor["age_s"])
+        for wait in health.get("waits", ()):
+            labels = {**run, "who": wait["who"], "whom": wait["whom"]}
+            yield "nesypr_wait_overdue_seconds", labels, float(wait["seconds"])
+        yield "nesypr_waits_passed", run, float(health.get("waits_passed", 0))
         for name in ("learner_age_s", "server_answer_s"):
             yield f"nesypr_{name.removesuffix('_s')}_seconds", run, float(health[name])
         for name in ("server_bytes", "server_limit_bytes"):

@@ -11,7 +11,9 @@ import pytest
 import ray
 
 from actors.records import ActReport, Pulse, StageTimes
-from cluster.fleet import MAX_DEATHS_IN_A_ROW, ActorAnswered, ActorDown, ActorUp, Fleet, FleetError
+from cluster.fleet import MAX_DEATHS_IN_A_ROW, Fleet
+from cluster.fleet_events import ActorAnswered, ActorDown, ActorUp, FleetError
+from cluster.hosts import HostWatch
 from cluster.learner_link import LearnerLink, LearnerVersion
 from cluster.ray_session import RaySession
 from cluster.supervisor import Supervisor
@@ -20,6 +22,7 @@ from learner.actor import ActorStatus
 from learner.learner import LearnerStatus, VersionReport
 from learner.student import RoundStatistics
 from learner.teacher import TeacherStatistics
+from shared_memory.fleet_wishes import FleetSize
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,12 +31,22 @@ def ray_session() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def hosts() -> Iterator[HostWatch]:
+    watch = HostWatch()
+    yield watch
+    watch.stop()
+
+
 def actor_class(fails: bool) -> Any:
     """An actor that starts well; each request to act fails, or is answered at once."""
 
     class StandInActor:
         def __init__(self, name: str, setting: Any) -> None:
             self.name = name
+
+        def start(self) -> Pulse:
+            return self.pulse()
 
         def pulse(self) -> Pulse:
             return Pulse(process=1, rounds=0, resident_mb=1.0)
@@ -67,11 +80,13 @@ def fail_again_and_again(fleet: Fleet, lost: list[ActorDown]) -> None:
 
 
 @pytest.mark.timeout(170)
-def test_actors_that_start_and_always_fail_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.fleet.ActorProcess", actor_class(fails=True))
+def test_actors_that_start_and_always_fail_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, hosts: HostWatch
+) -> None:
+    monkeypatch.setattr("cluster.fleet_worker.ActorProcess", actor_class(fails=True))
     supervisor = Supervisor(60.0, time.monotonic())
     setting: Any = None
-    fleet = Fleet(setting, 1, 0.0, 60.0, supervisor)
+    fleet = Fleet(setting, FleetSize(1), {}, 60.0, supervisor, hosts)
     began = time.monotonic()
     lost: list[ActorDown] = []
     try:
@@ -84,11 +99,13 @@ def test_actors_that_start_and_always_fail_end_the_run(monkeypatch: pytest.Monke
 
 
 @pytest.mark.timeout(60)
-def test_an_answer_is_progress_and_a_start_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.fleet.ActorProcess", actor_class(fails=False))
+def test_an_answer_is_progress_and_a_start_is_not(
+    monkeypatch: pytest.MonkeyPatch, hosts: HostWatch
+) -> None:
+    monkeypatch.setattr("cluster.fleet_worker.ActorProcess", actor_class(fails=False))
     supervisor = Supervisor(60.0, time.monotonic())
     setting: Any = None
-    fleet = Fleet(setting, 1, 0.0, 60.0, supervisor)
+    fleet = Fleet(setting, FleetSize(1), {}, 60.0, supervisor, hosts)
     began = time.monotonic()
     try:
         (up,) = events_until(fleet, ActorUp)
@@ -141,7 +158,7 @@ def test_a_version_published_between_two_questions_is_told_in_full(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("cluster.learner_link.LearnerActor", learner_class())
-    setting = SimpleNamespace(distillation=DistillationConfig())
+    setting = SimpleNamespace(distillation=DistillationConfig(), reproducible=False)
     plan: Any = SimpleNamespace(setting=setting, model=ModelConfig(), url="")
     link = LearnerLink(plan, 60.0, Supervisor(60.0, time.monotonic()), cpus=0.0)
     told: list[LearnerVersion] = []

@@ -20,6 +20,7 @@ from shared_memory.bank_reading import bank_memory, most_used, server_memory
 from shared_memory.bank_reencoding import BankReencoding
 from shared_memory.connection import AtomicScript, call, connect
 from shared_memory.errors import SharedMemoryError
+from shared_memory.fleet_wishes import FleetSize, FleetState, FleetWishes
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.keys import RunKeys
 from shared_memory.outcomes import OutcomeLog
@@ -102,6 +103,12 @@ def test_a_runs_whole_path(
     Bank(learner, RUN, config).retire(2)
     Heartbeats(learner, RUN).beat("learner", "distils")
 
+    wishes = FleetWishes(driver, RUN)
+    wishes.ask_size(FleetSize(2))
+    wishes.ask_to_leave(["ab12"])
+    wishes.ask_to_stay(["ab12"])
+    wishes.tell(FleetState(wishes.read().size or FleetSize(1), 1, 1, 0, 0, "", ()))
+
     log = OutcomeLog(driver, RUN, domains)
     events, cursor = log.read({})
     assert len(events) == 32
@@ -112,6 +119,7 @@ def test_a_runs_whole_path(
 
     assert Bank(monitor, RUN, config).verify().problems == ()
     assert Bank(monitor, RUN, config).statistics().finished == 17
+    assert FleetWishes(monitor, RUN).told() is not None
     assert set(Heartbeats(monitor, RUN).read()) == {"actor-0", "learner"}
     assert bank_memory(monitor, RUN, domains)
     assert most_used(monitor, RUN, "blocks", "failure", 3) is not None

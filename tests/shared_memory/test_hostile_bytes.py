@@ -29,6 +29,7 @@ from shared_memory.bank_entry import read_entry_value
 from shared_memory.bank_file import export_banks, filed_entries, read_header, stored_entry
 from shared_memory.bank_reading import most_used
 from shared_memory.errors import SharedMemoryError
+from shared_memory.fleet_wishes import FleetSize, FleetState, FleetWishes, HostState
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.outcomes import OutcomeLog
 from shared_memory.queues import PlanQueue, TraceQueue
@@ -108,6 +109,11 @@ def used(
     )
     PublishedWeights(client, "run").publish(1, b"weights" * 9, {"loss": 0.5})
     Heartbeats(client, "run").beat("actor-0", "acts", {"tasks": 3})
+    wishes = FleetWishes(client, "run")
+    wishes.ask_size(FleetSize(3))
+    wishes.ask_to_leave(["ab12"])
+    host = HostState("ab12", "east", "10.0.0.2", "", False, 2, -1)
+    wishes.tell(FleetState(FleetSize(2), 2, 0, 0, 1, "", (host,)))
     PlanQueue(client, "run", ["blocks"])
     return client
 
@@ -151,6 +157,8 @@ def test_whatever_is_on_the_server(used: redis.Redis, cases: int, tmp_path: Path
         lambda: PublishedWeights(client, "run").fetch(1),
         lambda: PublishedWeights(client, "run").latest_version(),
         lambda: Heartbeats(client, "run").read(),
+        lambda: FleetWishes(client, "run").read(),
+        lambda: FleetWishes(client, "run").told(),
         lambda: export_banks(client, "run", domains, tmp_path / "banks"),
     ]
     for number in range(cases):

@@ -1,0 +1,141 @@
+"""The hosts of the Ray cluster as Ray's head tells of them, looked at again and again.
+
+A head that is away for a while must not hold up the driver, so the looking is done by a thread of
+its own and the driver reads what was seen last. Which hosts are being drained, and what is free on
+each, only Ray's internal state tells (Ray 2.60, which is pinned); it is asked for here alone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import ray
+from ray._private.state import state as ray_state
+
+LOOK_EVERY_S = 2.0
+FIRST_LOOK_DEADLINE_S = 60.0
+STALE_AFTER_S = 30.0
+"""Without a look for so long, the driver waits for Ray's head."""
+
+
+@dataclass(frozen=True, slots=True)
+class RayHost:
+    """A live host. Resources by Ray's names (CPU, GPU): in all, and what nobody has taken."""
+
+    node: str  # Ray's number of it
+    hostname: str
+    address: str
+    name: str
+    total: Mapping[str, float] = field(default_factory=dict)
+    free: Mapping[str, float] = field(default_factory=dict)
+    draining: bool = False  # Ray was told that it will leave
+
+    @property
+    def words(self) -> str:
+        """What a person calls it."""
+        return self.hostname or self.address or self.node[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class HostLook:
+    """One look at the cluster: when (monotonic clock) and what was there."""
+
+    at: float
+    hosts: tuple[RayHost, ...]
+
+
+class HostWatch:
+    """Looks at the cluster from its construction until `stop`.
+
+    Ray must be up. `latest` never waits but for the first look.
+    """
+
+    def __init__(self, every_s: float = LOOK_EVERY_S) -> None:
+        self._every_s = every_s
+        self._look = HostLook(time.monotonic(), ())
+        self._wanted: tuple[Mapping[str, float], int] | None = None
+        self._seen = threading.Event()
+        self._stop = threading.Event()
+        self._again = threading.Event()
+        self._problem = ""
+        self._thread = threading.Thread(target=self._run, name="hosts", daemon=True)
+        self._thread.start()
+
+    def latest(self) -> HostLook:
+        """The last look; without any host where Ray's head has not answered yet."""
+        if not self._seen.is_set():
+            self._seen.wait(FIRST_LOOK_DEADLINE_S)
+        return self._look
+
+    @property
+    def looked(self) -> float:
+        """When the last look was (monotonic clock); before the first, when looking began."""
+        return self._look.at
+
+    @property
+    def problem(self) -> str:
+        """Why the last look failed; "" where it did not."""
+        return self._problem
+
+    def want(self, need: Mapping[str, float], count: int) -> None:
+        """Tell Ray's autoscaler, where there is one, that so many actors need so much each."""
+        if (need, count) != self._wanted and (count or self._wanted is not None):
+            self._wanted = (need, count)
+            self._again.set()
+
+    def stop(self) -> None:
+        """Look no more, and ask Ray's autoscaler for nothing more."""
+        if self._wanted is not None:
+            self._wanted = (self._wanted[0], 0)
+        self._stop.set()
+        self._again.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        told = None
+        while True:
+            stopping = self._stop.is_set()
+            try:
+                if not stopping:
+                    self._look = HostLook(time.monotonic(), look())
+                    self._problem = ""
+                    self._seen.set()
+                wanted = self._wanted
+                if wanted is not None and told != wanted:
+                    _request(*wanted)
+                    told = wanted
+            except Exception as error:  # noqa: BLE001 - told by the fleet once it lasts; tried again
+                self._problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if stopping:
+                return
+            self._again.wait(self._every_s)
+            self._again.clear()
+
+
+def look() -> tuple[RayHost, ...]:
+    """The live hosts now. Waits for Ray's head; raises what Ray raises."""
+    free = ray_state.available_resources_per_node()
+    draining = ray_state.get_draining_nodes()
+    return tuple(
+        RayHost(
+            node=node["NodeID"],
+            hostname=node["NodeManagerHostname"],
+            address=node["NodeManagerAddress"],
+            name=node.get("NodeName", ""),
+            total=node["Resources"],
+            free=free.get(node["NodeID"], {}),
+            draining=node["NodeID"] in draining,
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+
+
+def _request(need: Mapping[str, float], count: int) -> None:
+    from ray.autoscaler.sdk import request_resources
+
+    bundle = {name: amount for name, amount in need.items() if amount > 0.0}
+    request_resources(bundles=[bundle] * count if bundle else [])

@@ -1,0 +1,98 @@
+"""What the driver looks at while a run goes on: waits, stalls, the banks, memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from cluster.checkpoint import DriverState
+from cluster.happenings import banks_measured, health_measured, resources_measured
+from cluster.observer import Alarm, Event
+from cluster.pacing import Pace
+from cluster.processes import LEARNER_CPUS, Processes
+from cluster.script import Stage
+from cluster.server_watch import ServerWatch
+from cluster.supervisor import Supervisor
+from cluster.waits import Wait, WaitBook, wait_sentence
+from shared_memory.bank_reading import server_memory
+from shared_memory.bank_statistics import read_statistics
+
+LOOK_EVERY_S = 0.25
+LEARNER_PLACED_WITHIN_S = 60.0
+"""The learner's process imports torch before it answers."""
+
+
+class RunWatch:
+    """Emits what it sees; keeps no more than since when it has been so.
+
+    `patience_s`: how long acting may wait for the learner until that is told.
+    """
+
+    def __init__(
+        self,
+        state: DriverState,
+        domains: tuple[str, ...],
+        supervisor: Supervisor,
+        pace: Pace,
+        patience_s: float,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._state = state
+        self._domains = domains
+        self._supervisor = supervisor
+        self._pace = pace
+        self._patience_s = patience_s
+        self._emit = emit
+        self._server = ServerWatch()
+        self._book = WaitBook()
+        self._looked = 0.0
+
+    def look(self, processes: Processes, stage: Stage | None, now: float) -> str | None:
+        """Tell of waits that have passed their deadline; the sentence of a stall where it is one.
+
+        Tells the learner's end, too, whether somebody waits for a version.
+        """
+        if now - self._looked < LOOK_EVERY_S:
+            return None
+        self._looked = now
+        for_learner = [] if stage is None else self._pace.waits(stage)
+        processes.learner.expected = bool(for_learner)
+        waits = processes.fleet.waits(now)
+        waits += [
+            Wait("acting", "the learner", sentence, self._patience_s) for sentence in for_learner
+        ]
+        if not processes.learner.process:
+            what = f"to start the learner's process, which needs {LEARNER_CPUS:g} CPU; "
+            what += processes.fleet.free_words
+            waits.append(Wait("the driver", "Ray", what, LEARNER_PLACED_WITHIN_S))
+        for late in self._book.take(waits, now):
+            self._emit(Alarm(kind="wait", message=wait_sentence(late)))
+        standing = [wait_sentence(wait) for wait in self._book.overdue(now)]
+        sentence = self._supervisor.stalled(now, [*for_learner, *standing])
+        if sentence is not None:
+            self._emit(Alarm(kind="stall", message=sentence))
+        return sentence
+
+    def measure(self, processes: Processes, phase: int) -> None:
+        """Tell of the banks, of memory, and of who is there and how it fares."""
+        client, fleet, learner = processes.client, processes.fleet, processes.learner
+        statistics = read_statistics(client, self._state.run, self._domains)
+        self._emit(banks_measured(statistics, phase))
+        self._emit(resources_measured(fleet.resident_mb, learner.process))
+        asked = time.monotonic()
+        server = server_memory(client)
+        now = time.monotonic()
+        self._emit(
+            health_measured(
+                fleet.health(now),
+                learner.doing,
+                learner.age_s,
+                server,
+                now - asked,
+                self._book.overdue(now),
+                self._book.passed,
+            )
+        )
+        sentence = self._server.look(server)
+        if sentence is not None:
+            self._emit(Alarm(kind="memory", message=sentence))
