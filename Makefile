@@ -2,7 +2,7 @@
 #
 #   make run                    the quickstart; make run CONFIG=smoke for another one
 #   make run ARGS="--set seed=1"
-#   make test                   the tests; make test-slow for those that take minutes
+#   make test                   the tests, two files at a time (JOBS=2); make test-slow takes hours
 #   make check                  lints, types, import rules
 #   make extras                 TextCraft, VirtualHome, Fast Downward, faiss, W&B, MLflow (600 MB)
 #   make bench                  what is measured in README.md
@@ -13,6 +13,7 @@
 CONFIG ?= quickstart
 ARGS ?=
 BENCH ?= acting
+JOBS ?= 2
 FAULTS ?= 40
 SEED ?= 0
 VENV ?= .venv
@@ -29,7 +30,7 @@ run: $(READY)
 	@$(VENV)/bin/nesypr run $(CONFIG) $(ARGS)
 
 test: $(READY)
-	@$(VENV)/bin/python -m pytest $(ARGS)
+	@$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: $(READY)
 	@$(VENV)/bin/python -m pytest -m slow $(ARGS)

@@ -26,7 +26,7 @@ RUNS = [words[1:] for words in COMMANDS if words[:2] == ("nesypr", "run")]
 MAKES = {
     ("run",): ".venv/bin/nesypr run quickstart",
     ("run", "CONFIG=smoke"): ".venv/bin/nesypr run smoke",
-    ("test",): ".venv/bin/python -m pytest",
+    ("test",): ".venv/bin/python -m pytest -n 2 --dist loadfile",
     ("test-slow",): ".venv/bin/python -m pytest -m slow",
     ("check",): "scripts/check .venv/bin",
     ("extras",): ".venv/bin/python -m pip install -qq --no-deps -r requirements-extras.lock",
