@@ -83,7 +83,7 @@ def asks_for_token(address: str, deadline_s: float = 5.0) -> bool:
 
     Raises RayUnreachableError where nothing answers by the deadline, or something that is not Ray.
     """
-    import grpc
+    import grpc  # type: ignore[import-untyped]
 
     options = [("grpc.enable_http_proxy", 0)]
     with grpc.insecure_channel(address, options=options) as channel:

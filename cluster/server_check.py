@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import Any
 
-from cluster.doctor import Check
+from cluster.doctor.check import Check
 from configs.addresses import redacted
 from configs.schema import SharedMemoryConfig
 from shared_memory.connection import call, connect

@@ -14,6 +14,9 @@ from pathlib import Path
 from readme_world import RAY_ON_ONE_MACHINE, clean_environment, end, free_port
 
 DEADLINE_S = 150.0
+ATTEMPTS = 3
+"""Ray gives a node up that is not there after 30 s, as happens on a machine that is busy."""
+STARTED, LATE = "Ray runtime started", "timed out during startup"
 RAY_START = (sys.executable, "-m", "ray.scripts.scripts", "start")
 
 
@@ -33,16 +36,26 @@ class RayHosts:
         self._start((*words, *(options or ("--include-dashboard=0",))), mode, environment)
         return f"127.0.0.1:{port}"
 
-    def worker(self, mode: str, address: str, host: str, **environment: str) -> None:
-        """A further node, known by this address of the machine."""
-        self._start((f"--address={address}", f"--node-ip-address={host}"), mode, environment)
+    def worker(
+        self, mode: str, address: str, host: str, before: tuple[str, ...] = (), **environment: str
+    ) -> None:
+        """A further node, known by this address of the machine; `before`: a program to start it."""
+        words = (f"--address={address}", f"--node-ip-address={host}")
+        self._start(words, mode, environment, before)
 
-    def _start(self, words: tuple[str, ...], mode: str, environment: dict[str, str]) -> None:
-        log = self.folder / f"node-{len(self._nodes)}.txt"
-        with log.open("wb") as output:
-            self._nodes.append(
-                subprocess.Popen(
-                    [*RAY_START, "--num-cpus=2", *words, *RAY_ON_ONE_MACHINE],
+    def _start(
+        self,
+        words: tuple[str, ...],
+        mode: str,
+        environment: dict[str, str],
+        before: tuple[str, ...] = (),
+    ) -> None:
+        command = [*before, *RAY_START, "--num-cpus=2", *words, *RAY_ON_ONE_MACHINE]
+        for attempt in range(ATTEMPTS):
+            log = self.folder / f"node-{len(self._nodes)}.txt"
+            with log.open("wb") as output:
+                node = subprocess.Popen(
+                    command,
                     env=self.environment(RAY_AUTH_MODE=mode, RAY_TMPDIR=str(self.folder))
                     | environment,
                     stdin=subprocess.DEVNULL,
@@ -50,12 +63,17 @@ class RayHosts:
                     stderr=output,
                     start_new_session=True,
                 )
-            )
-        deadline = time.monotonic() + DEADLINE_S
-        while "Ray runtime started" not in log.read_text(encoding="utf-8"):
-            assert self._nodes[-1].poll() is None, log.read_text(encoding="utf-8")
-            assert time.monotonic() < deadline, log.read_text(encoding="utf-8")
-            time.sleep(0.1)
+            self._nodes.append(node)
+            deadline = time.monotonic() + DEADLINE_S
+            while STARTED not in (said := log.read_text(encoding="utf-8")):
+                if node.poll() is not None and LATE in said and attempt < ATTEMPTS - 1:
+                    break
+                assert node.poll() is None, said
+                assert time.monotonic() < deadline, said
+                time.sleep(0.1)
+            else:
+                return
+            end(node)
 
     def environment(self, **values: str) -> dict[str, str]:
         """This process's environment, with the nodes' home and without settings of Ray's."""

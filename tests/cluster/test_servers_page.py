@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared_memory"))
 
 from redis_servers import free_port, needs_redis, running, until
 
-from cluster.doctor import check_given_server
+from cluster.doctor.surroundings import check_given_server
 from cluster.main import app
 from cluster.server_check import check_server
 from configs.schema import SharedMemoryConfig
