@@ -20,6 +20,7 @@ from cluster.bank_commands import bank_app
 from cluster.command_line import Json
 from cluster.command_line import print_json as _print_json
 from cluster.command_line import run_path as _run_path
+from cluster.launch.command_line import down, up
 from cluster.output import READER_GONE, run_console, silence
 from cluster.scale_commands import drain, scale
 from configs.errors import NesyprError
@@ -34,6 +35,8 @@ app = typer.Typer(
 tasks_app = typer.Typer(no_args_is_help=True, help="What there is to solve.")
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(bank_app, name="bank")
+app.command()(up)
+app.command()(down)
 app.command()(scale)
 app.command()(drain)
 
@@ -104,6 +107,10 @@ def run(
         list[str] | None,
         typer.Option("--set", help="section.key=value; may be given several times."),
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A Ray cluster's head; auto: this machine's."),
+    ] = None,
 ) -> int:
     """Start a new run. A taken name gets a number unless --set name=NAME chose it."""
     from cluster.conduct import check_model, check_stream, conduct
@@ -111,7 +118,8 @@ def run(
     from cluster.run_folder import RunFolder
     from cluster.settings import load_settings
 
-    settings = load_settings(config, assignments or (), os.environ)
+    given = [*(assignments or ()), *([] if address is None else [f"address={address}"])]
+    settings = load_settings(config, given, os.environ)
     check_ports_free(settings.config)
     check_page_port_free(settings.config)
     check_stream(settings.config)
@@ -381,12 +389,16 @@ def doctor(
     server: Annotated[
         str | None, typer.Option(help="URL of a server that is to keep runs' shared memory.")
     ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Ask every host of this Ray cluster, too."),
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Check that everything which a run needs is there; exit code 1 if something is broken."""
     from cluster.doctor import check_everything, verdict_table
 
-    checks = check_everything(server)
+    checks = check_everything(server, address)
     broken = [check for check in checks if check.state == "broken"]
     if as_json:
         _print_json({"ok": not broken, "checks": [check.as_dict() for check in checks]})

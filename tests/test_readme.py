@@ -262,7 +262,8 @@ def test_a_command_in_the_text_is_understood(words: tuple[str, ...]) -> None:
 
 
 def test_every_command_that_prints_figures_has_json() -> None:
-    without = {"run", "resume", "watch", "dashboard"}  # those show a run as it goes on
+    shows = {"run", "resume", "watch", "dashboard"}  # a run as it goes on
+    without = shows | {"up", "down"}  # what launchers say is theirs
     for command in leaves():
         options = {option for parameter in command.params for option in parameter.opts}
         assert ("--json" in options) != (command.name in without), command.name
