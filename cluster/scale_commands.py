@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,8 @@ from cluster.command_line import Json, print_json, run_path
 from configs.errors import NesyprError
 
 if TYPE_CHECKING:
-    from shared_memory.fleet_wishes import FleetState, FleetWishes, HostState
+    from configs.schema import RunConfig
+    from shared_memory.fleet_wishes import FleetSize, FleetState, FleetWishes, HostState
 
 ANSWER_DEADLINE_S = 20.0
 """The driver looks once a second, but a machine may be busy."""
@@ -50,13 +51,14 @@ def scale(
     if (actors is None) == (per_host is None):
         raise ScaleError("how many? write --actors N (in all) or --per-host N, one of them")
     size = FleetSize(actors or per_host or 1, each_host=per_host is not None)
+    config = _config(place)
     with _going_on(place, run) as (name, wishes, state):
-        _refuse_unordered(place, size)
+        _refuse_unordered(config, size)
         wishes.ask_size(size)
         taken = wishes.await_taken(size, ANSWER_DEADLINE_S)
     if as_json:
-        now = None if taken is None else _plain(taken)
-        print_json({"run": name, "before": _plain(state), "asked": asdict(size), "now": now})
+        now = None if taken is None else asdict(taken)
+        print_json({"run": name, "before": asdict(state), "asked": asdict(size), "now": now})
         return
     if taken is None:
         raise ScaleError(
@@ -64,6 +66,8 @@ def scale(
             f"did not take that in within {ANSWER_DEADLINE_S:.0f} s: it will when it goes on"
         )
     typer.echo(f"{name}: {state.size.words} before, {size.words} now: {_where(taken)}")
+    if words := _limit_words(config, size):
+        typer.echo(f"{name}: {words}")
 
 
 def drain(
@@ -120,18 +124,38 @@ def _refuse_the_last(hosts: tuple[HostState, ...], chosen: tuple[HostState, ...]
         )
 
 
-def _refuse_unordered(place: str, size: Any) -> None:
-    """A reproducible run has one actor, whatever is asked."""
+def _config(place: str) -> RunConfig | None:
+    """The run's configuration, where its folder is here."""
     from cluster.settings import load_settings
 
-    if "://" in place or (size.number == 1 and not size.each_host):
-        return
     file = run_path(place) / "config.yaml"
-    if file.is_file() and load_settings(str(file)).config.reproducible:
+    if "://" in place or not file.is_file():
+        return None
+    return load_settings(str(file)).config
+
+
+def _refuse_unordered(config: RunConfig | None, size: FleetSize) -> None:
+    """A reproducible run has one actor, whatever is asked."""
+    if config is not None and config.reproducible and (size.number > 1 or size.each_host):
         raise ScaleError(
             "the run is reproducible, which it is with one actor only: what several actors find "
             "in the banks depends on who was first"
         )
+
+
+def _limit_words(config: RunConfig | None, size: FleetSize) -> str:
+    """Where more actors are asked for than can act at once by the run's settings; else ""."""
+    if config is None:
+        return ""
+    distillation, request = config.distillation, config.acting.request_tasks
+    ahead = (distillation.max_staleness + 1) * distillation.tasks_per_version
+    if size.number <= ahead // request:
+        return ""
+    return (
+        f"only {ahead // request} of them can act at once: {ahead} tasks may run ahead of the "
+        f"learner (distillation.tasks_per_version x (max_staleness + 1)), {request} in each "
+        "request (acting.request_tasks)"
+    )
 
 
 @contextmanager
@@ -139,13 +163,12 @@ def _going_on(place: str, run: str | None) -> Iterator[tuple[str, FleetWishes, F
     """A run's name, wishes and state. Raises ScaleError where it does not go on."""
     from cluster.bank_place import opened
     from cluster.run_folder import RunFolder
-    from cluster.settings import load_settings
     from shared_memory.fleet_wishes import FleetWishes
 
     path = run_path(place)
     if "://" not in place:
-        folder = RunFolder.look(path)
-        embedded = load_settings(str(folder.config_file)).config.shared_memory.url is None
+        folder, config = RunFolder.look(path), _config(place)
+        embedded = config is not None and config.shared_memory.url is None
         if embedded and folder.state() != "running":
             raise _over(folder.name, folder.state())
     with opened(place, path, run) as at:
@@ -186,7 +209,3 @@ def _host_sentence(host: HostState, chosen: bool, undo: bool) -> str:
     if undo:
         return f"{name} gets actors again"
     return f"{name} is left by its {host.actors} actors once they have finished what they do"
-
-
-def _plain(state: FleetState) -> dict[str, Any]:
-    return asdict(state)
