@@ -94,6 +94,10 @@ STUDIES: dict[str, tuple[str, str]] = {
         "banks asked with different thresholds: hits, CSR, FR and RR",
         "cluster.study_threshold:run_study",
     ),
+    "entries": (
+        "whole runs whose bank entries are kept, retired or encoded again with each version",
+        "cluster.study_entries:run_study",
+    ),
     "noise": (
         "teachers that plan greedily or with random actions between: CSR and SPL",
         "cluster.study_noise:run_study",
