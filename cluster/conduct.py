@@ -99,6 +99,8 @@ def conduct(config: RunConfig, folder: RunFolder, resume: bool, console: Console
 
     builder, started = _counted_so_far(folder) if resume else (SummaryBuilder(), time.time())
     console.print(f"run {folder.name} in {folder.path}", highlight=False, soft_wrap=True)
+    if (words := folder.moved_words(config)) is not None:
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
     display = make_display(console)
     try:
         log = MetricsLog(folder.metrics_file)

@@ -123,7 +123,8 @@ class RunController:
             self.stream.phases,
             self.dispatcher,
             self._state,
-            in_order=config.reproducible,
+            config.teacher.max_backlog,
+            config.reproducible,
         )
         self._origin = time.monotonic() - self._state.seconds
         self._supervisor = Supervisor(
@@ -375,7 +376,7 @@ class RunController:
         if stage is not None and self._probe is not None:
             self._give_probes(self._probe)
         going_on = self.script.at(self._state.stage)
-        if stage is not None and stage.kind == "act" and self.config.reproducible:
+        if stage is not None and stage.kind == "act":
             self._tell(StreamOpened(self._pace.limit(stage)))
         learner.allow(*self._pace.versions(going_on))
         now = time.monotonic()

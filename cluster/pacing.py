@@ -1,8 +1,9 @@
 """How far acting and learning may go: what the driver allows actors and learner.
 
 Usually a phase's tasks may all be acted, as the dispatcher admits them, and versions may be
-published as they come; but no episode that runs may become too stale, and no phase may use up the
-learning of later ones.
+published as they come; but no episode that runs may become too stale, no phase may use up the
+learning of later ones, and no more plans may be wanting than `teacher.max_backlog`: where the
+teacher is slower than acting, acting waits, and nothing is passed over.
 
 In a reproducible run **(ours)**, with T tasks a version and a lag of one version (none where no
 staleness is allowed):
@@ -35,6 +36,7 @@ class Pace:
     phases: Sequence[Phase]
     dispatcher: Dispatcher
     state: DriverState
+    most_plans: int  # that may be wanting
     in_order: bool  # a reproducible run
 
     def due(self, phase: int) -> int:
@@ -43,10 +45,11 @@ class Pace:
 
     def limit(self, stage: Stage) -> int:
         """Tasks before this one may be acted now."""
-        if not self.in_order:
-            return self._stop(stage.phase)
-        ahead = max(0, self.state.version) + 1 + min(1, self.distillation.max_staleness)
-        return min(self._stop(stage.phase), ahead * self.distillation.tasks_per_version)
+        if self.in_order:
+            ahead = max(0, self.state.version) + 1 + min(1, self.distillation.max_staleness)
+            return min(self._stop(stage.phase), ahead * self.distillation.tasks_per_version)
+        requests = (self.state.plans_answered + self.most_plans) // self.dispatcher.request_tasks
+        return min(self._stop(stage.phase), max(1, requests) * self.dispatcher.request_tasks)
 
     def acted(self, stage: Stage) -> bool:
         """Whether all of the phase's tasks are acted, and the version that they owe is out."""
@@ -68,10 +71,8 @@ class Pace:
         """Who waits for the learner to publish, in words; nobody, if it has nothing to learn from
         or need not."""
         dispatcher, version = self.dispatcher, self.state.version
-        if stage.kind != "act":
+        if stage.kind != "act" or self.waits_for_teacher(stage):
             return []
-        if self.in_order and self.versions(stage)[0] <= version < self.due(stage.phase):
-            return []  # the teacher still answers
         if dispatcher.drained and version < self.due(stage.phase):
             return [
                 f"the driver waits for the learner to publish version "
@@ -82,6 +83,22 @@ class Pace:
                 f"{', '.join(dispatcher.idle_actors)} wait for the learner to publish a version "
                 f"after {version}: acting may not run further ahead"
             ]
+        return []
+
+    def waits_for_teacher(self, stage: Stage) -> list[str]:
+        """Who waits for the teacher to answer, in words."""
+        stop, version = self._stop(stage.phase), self.state.version
+        if stage.kind != "act" or not self.dispatcher.drained:
+            return []
+        if self.in_order and self.versions(stage)[0] <= version < self.due(stage.phase):
+            upto = (version + 1) * self.distillation.tasks_per_version
+            return [
+                f"the learner waits for the teacher to answer the plans of tasks before {upto} "
+                f"(of those before {self.state.answered} it has)"
+            ]
+        if not self.in_order and self.limit(stage) <= self.dispatcher.position < stop:
+            wanting = self.dispatcher.finished - self.state.plans_answered
+            return [f"acting waits for the teacher, which has {wanting} plans to answer"]
         return []
 
     def _stop(self, phase: int) -> int:

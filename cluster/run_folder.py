@@ -1,6 +1,7 @@
 """The folder of a run: who holds it, where everything in it lies, and atomic writing.
 
-A folder is held through `flock` on its `lock` file, so that a killed run leaves no stale lock.
+A folder is held through `flock` on its `lock` file, so that a killed run leaves no stale lock. On
+a disk that hosts share, the file server lets go of a dead host's lock, after a while of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -36,9 +37,11 @@ class RunFolder:
     `RunFolder.look` (only read).
     """
 
-    def __init__(self, path: Path, lock: int | None = None) -> None:
+    def __init__(self, path: Path, lock: int | None = None, last_host: str | None = None) -> None:
         self.path = path.absolute()
         self._lock = lock
+        self.last_host = last_host
+        """Who held it before: the host's name; None if nobody did, or it is not held now."""
 
     @property
     def name(self) -> str:
@@ -127,7 +130,8 @@ class RunFolder:
     def hold(cls, path: Path) -> RunFolder:
         """An existing run's folder, held. Raises RunFolderError if another process holds it."""
         folder = cls.look(path)
-        return cls(folder.path, _lock(folder.path))
+        last = _last_holder(folder.path).get("host")
+        return cls(folder.path, _lock(folder.path), last if isinstance(last, str) else None)
 
     @property
     def held(self) -> bool:
@@ -147,6 +151,16 @@ class RunFolder:
         except (OSError, ValueError, AttributeError) as error:
             raise RunFolderError(f"{self.summary_file} cannot be read: {error}") from error
         return outcome if outcome in ("finished", "stopped", "failed") else "unfinished"
+
+    def moved_words(self, config: RunConfig) -> str | None:
+        """What a person should know where another host held the folder before; None: nothing."""
+        if self.last_host in (None, socket.gethostname()) or config.shared_memory.url is not None:
+            return None
+        return (
+            f"{self.name} was on {self.last_host} before: its embedded server has come along only "
+            "as far as its files in the run's folder have, and serves actors on this host alone; "
+            "a run that is to outlive its host needs a server of its own (shared_memory.url)"
+        )
 
     def write_config(self, config: RunConfig) -> None:
         """Write the resolved configuration."""
@@ -245,24 +259,38 @@ def _holder(folder: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.read(descriptor, 4096)
-        try:
-            holder = json.loads(text)
+        holder = _last_holder(folder)
+        if holder.keys() >= {"process", "host"}:
             return f"process {holder['process']} on {holder['host']}"
-        except (ValueError, KeyError, TypeError):
-            return "another process"
+        return "another process"
     else:
         return None
     finally:
         os.close(descriptor)
 
 
+def _last_holder(folder: Path) -> dict[str, Any]:
+    """What the last holder wrote of itself; nothing where that cannot be read."""
+    try:
+        found = json.loads((folder / "lock").read_bytes()[:4096])
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _how_to_proceed(folder: RunFolder) -> str:
     holder = _holder(folder.path)
     if holder is not None:
+        host = _last_holder(folder.path).get("host", socket.gethostname())
+        elsewhere = (
+            f" (where {host} is dead, the disk's server lets go of its lock after a while, NFS 4 "
+            f"after 90 s; where it never does and {host} is surely off, remove "
+            f"{folder.path / 'lock'})"
+        )
         return (
             f"{folder.path} is in use by {holder}: wait for it, stop it, "
             "or choose another name with --set name=NAME"
+            + ("" if host == socket.gethostname() else elsewhere)
         )
     if not folder.config_file.is_file():
         return (

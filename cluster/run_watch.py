@@ -61,6 +61,11 @@ class RunWatch:
         waits += [
             Wait("acting", "the learner", sentence, self._patience_s) for sentence in for_learner
         ]
+        if stage is not None:
+            waits += [
+                Wait("acting", "the teacher", sentence, self._patience_s)
+                for sentence in self._pace.waits_for_teacher(stage)
+            ]
         if not processes.learner.process:
             what = f"to start the learner's process, which needs {LEARNER_CPUS:g} CPU; "
             what += processes.fleet.free_words

@@ -370,6 +370,9 @@ class TeacherConfig(Section):
     processes: Positive = 1
     time_limit_s: Seconds = 10.0
     memory_limit_mb: Positive = 2048
+    max_backlog: Positive = Field(
+        4096, description="Plans that may be wanting; past it, acting waits for the teacher."
+    )
     canonical: bool = Field(
         True, description="Among optimal plans choose the same one always, where that is cheap."
     )

@@ -21,9 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import msgpack
 import redis
 
 from configs.schema import DistillationConfig, RenderingConfig, SharedMemoryConfig, TeacherConfig
@@ -31,6 +29,8 @@ from learner import schedule
 from learner.checkpoint import CheckpointFolder
 from learner.curriculum import single, single_decisions
 from learner.errors import LearnerError
+from learner.learner_state import FILE as STATE_FILE
+from learner.learner_state import LearnerState
 from learner.ordered_schedule import OrderedSchedule
 from learner.ordered_traces import OrderedTraces
 from learner.reencoding import Reencoding, pass_over
@@ -41,14 +41,14 @@ from learner.teacher import SimulatorKind, TeacherPool, TeacherStatistics
 from learner.teaching import Teaching
 from shared_memory.bank import Bank
 from shared_memory.bank_reencoding import BankReencoding
-from shared_memory.codec import decode, encode
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.queues import PlanQueue, Ticket, TraceQueue
 from shared_memory.records import Trace
 from shared_memory.weights import PublishedWeights
 
 MOST_NEW_TRACES = 4096
-"""New traces that the learner holds before it leaves more of them in the queue."""
+"""New traces that wait to be learned as such; more of them are only replayed, as all are, so that
+neither this nor the queue grows where less is learned than comes."""
 TAKEN_AT_ONCE = 256
 ALL = 1_000_000
 HEARTBEAT_EVERY_S = 2.0
@@ -56,7 +56,6 @@ RECLAIM_S = 120.0
 RETIRE_DEADLINE_S = 2.0
 RETIRE_ALL_DEADLINE_S = 600.0
 """In a reproducible run, where what is retired must not depend on how long it takes."""
-_STATE_FILE = "learner.msgpack"
 _RESERVOIR_FILE = "reservoir.msgpack"
 
 
@@ -164,11 +163,11 @@ class LearnerService:
         self._inherit_traces()
 
     def _take_up(
-        self, state: dict[str, Any], ceiling: int | None, publish: int | None
+        self, state: LearnerState, ceiling: int | None, publish: int | None
     ) -> Schedule | OrderedSchedule:
         """The schedule from where the checkpoint and the published weights leave off."""
         setting, memory = self._setting, self._setting.shared_memory
-        version = int(state.get("version", -1))
+        version, round_steps = state.version, state.round_steps
         published = self._weights.latest_version()
         if published is not None and published > version:
             if self._early is not None and self._has_published(version + 1, published):
@@ -176,7 +175,7 @@ class LearnerService:
             else:
                 self._adopt(published)
             version = published
-            state["round_steps"] = self._round_new = self._round_replayed = 0
+            round_steps = self._round_new = self._round_replayed = 0
             self._learned = None
         if self._early is not None:
             return OrderedSchedule(
@@ -195,7 +194,7 @@ class LearnerService:
             version=version,
             held=len(self._reservoir),
             new=len(self._new),
-            round_steps=int(state.get("round_steps", 0)),
+            round_steps=round_steps,
             ceiling=ceiling,
             reencode_s=memory.bank.reencode_s if memory.bank.on_new_version == "reencode" else 0.0,
         )
@@ -306,10 +305,7 @@ class LearnerService:
         return True
 
     def _take_traces(self) -> None:
-        held = len(self._new) if self._early is None else len(self._early)
-        room = min(TAKEN_AT_ONCE, MOST_NEW_TRACES - held)
-        if room > 0:
-            self._receive(self._trace_queue.take(self._consumer, room))
+        self._receive(self._trace_queue.take(self._consumer, TAKEN_AT_ONCE))
 
     def _receive(self, work: list[tuple[Ticket, Trace]]) -> None:
         if self._early is None:
@@ -334,7 +330,8 @@ class LearnerService:
             if ticket in self._unacknowledged:
                 continue  # handed out again because no checkpoint was written for long
             self._unacknowledged[ticket] = None
-            self._new.append(trace)
+            if len(self._new) < MOST_NEW_TRACES:
+                self._new.append(trace)
             for part in single_decisions(trace) if self._single else (trace,):
                 self._reservoir.add(part)
             count += 1
@@ -392,22 +389,22 @@ class LearnerService:
         held = tuple(self._unacknowledged)
         if self._early is not None:
             self._learned = self._student.round_statistics()
-        state = {
-            "run": self._setting.run,
-            "version": self._schedule.version,
-            "round_steps": self._schedule.round_steps,
-            "round_new": self._round_new,
-            "round_replayed": self._round_replayed,
-            "steps": self._steps,
-            "traces_taken": self._traces_taken,
-            "new": [encode(trace) for trace in self._new],
-            "tickets": [list(ticket) for ticket in held],
-            "learned": None if self._learned is None else asdict(self._learned),
-        }
+        state = LearnerState(
+            run=self._setting.run,
+            version=self._schedule.version,
+            round_steps=self._schedule.round_steps,
+            round_new=self._round_new,
+            round_replayed=self._round_replayed,
+            steps=self._steps,
+            traces_taken=self._traces_taken,
+            new=tuple(self._new),
+            tickets=held,
+            learned=self._learned,
+        )
         files = {
             **self._student.files(),
             _RESERVOIR_FILE: self._reservoir.state(),
-            _STATE_FILE: msgpack.packb(state),
+            STATE_FILE: state.pack(),
         }
         self._checkpoints.write(files)
         self._trace_queue.ack(held)
@@ -415,33 +412,29 @@ class LearnerService:
             del self._unacknowledged[ticket]
         self._handle(schedule.Checkpointed(time.monotonic() - began))
 
-    def _recover(self) -> dict[str, Any]:
-        """Load the last good checkpoint; its counters, or nothing where there is none."""
+    def _recover(self) -> LearnerState:
+        """Load the last good checkpoint; its counters, or fresh ones where there is none."""
         stored = self._checkpoints.latest(self._complaints.append)
         if stored is None:
-            return {}
+            return LearnerState(self._setting.run)
         try:
-            state: dict[str, Any] = msgpack.unpackb(stored.files[_STATE_FILE])
-            if state["run"] != self._setting.run:
+            state = LearnerState.unpack(stored.files[STATE_FILE])
+            if state.run != self._setting.run:
                 raise LearnerError(
-                    f"checkpoint {stored.path} belongs to run {state['run']!r}, not to "
-                    f"{self._setting.run!r}: use another folder"
+                    f"it belongs to run {state.run!r}, not to {self._setting.run!r}: use another "
+                    "folder"
                 )
             self._reservoir.load_state(stored.files[_RESERVOIR_FILE])
-            self._new.extend(decode(Trace, payload) for payload in state["new"])
-            self._round_new = state["round_new"]
-            self._round_replayed = state["round_replayed"]
-            self._steps = state["steps"]
-            self._traces_taken = state["traces_taken"]
-            learned = state.get("learned")
-            self._learned = None if learned is None else RoundStatistics(**learned)
-            self._trace_queue.ack([Ticket(domain, entry) for domain, entry in state["tickets"]])
-        except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
-            raise LearnerError(
-                f"checkpoint {stored.path} cannot be used: {_STATE_FILE} is not what this program "
-                f"writes ({error!r})"
-            ) from error
-        self._student.restore(stored.files)
+            self._student.restore(stored.files)
+        except KeyError as error:
+            raise LearnerError(f"checkpoint {stored.path} has no file {error}") from error
+        except LearnerError as error:
+            raise LearnerError(f"checkpoint {stored.path} cannot be used: {error}") from error
+        self._new.extend(state.new)
+        self._learned = state.learned
+        self._round_new, self._round_replayed = state.round_new, state.round_replayed
+        self._steps, self._traces_taken = state.steps, state.traces_taken
+        self._trace_queue.ack(state.tickets)
         return state
 
     def _has_published(self, learned: int, published: int) -> bool:

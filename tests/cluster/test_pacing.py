@@ -39,7 +39,7 @@ PHASES = (
 def pace(in_order: bool = True, **distillation: int) -> Pace:
     config = DistillationConfig(**({"tasks_per_version": 8} | distillation))  # type: ignore[arg-type]
     dispatcher = Dispatcher(50, 4, config.tasks_per_version, config.max_staleness)
-    return Pace(config, PHASES, dispatcher, DriverState(run="r", version=0), in_order)
+    return Pace(config, PHASES, dispatcher, DriverState(run="r", version=0), 10, in_order)
 
 
 def act_all(one: Pace, limit: int) -> list[int]:
@@ -99,6 +99,7 @@ def test_without_staleness_acting_waits_for_each_version() -> None:
 
 def test_usually_a_phase_is_open_at_once() -> None:
     one, stage = pace(in_order=False), Stage("act", 1)
+    one.state.plans_answered = 45
     assert one.limit(stage) == 50
     assert one.versions(stage) == (6, None)
     one.dispatcher.handle(StreamOpened(50))
@@ -116,10 +117,22 @@ def test_answers_are_counted_without_gaps_and_kept_in_a_checkpoint() -> None:
     assert (state.answered, state.answered_ahead) == (5, [])
 
 
+def test_acting_waits_for_a_slow_teacher_in_whole_requests() -> None:
+    one, stage = pace(in_order=False), Stage("act", 1)
+    assert one.limit(stage) == 8  # of 10
+    assert len(act_all(one, 8)) == 8
+    assert one.waits(stage) == []
+    assert "which has 8 plans to answer" in one.waits_for_teacher(stage)[0]
+    one.state.plans_answered = 5
+    assert one.limit(stage) == 12
+    assert one.waits_for_teacher(stage) == []
+
+
 def test_who_waits_for_the_learner() -> None:
     one, stage = pace(), Stage("act", 0)
     act_all(one, one.limit(stage))
-    assert one.waits(stage) == []  # the teacher has answered nothing yet
+    assert one.waits(stage) == []
+    assert "to answer the plans of tasks before 8" in one.waits_for_teacher(stage)[0]
     for task in range(8):
         note_answered(one.state, task)
     assert "publish version 1 (it has 0)" in one.waits(stage)[0]

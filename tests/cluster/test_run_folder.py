@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,25 @@ def test_only_one_holds_a_folder_and_a_killed_holder_lets_go(tmp_path: Path) -> 
     with RunFolder.hold(tmp_path / "mine") as again:
         assert again.held
     assert folder.state() == "unfinished"
+
+
+def test_a_lock_of_another_host_says_what_to_do_if_that_is_dead(tmp_path: Path) -> None:
+    with RunFolder.create(tmp_path, "mine", numbered=False) as folder:
+        folder.write_config(load_settings("smoke").config)
+        (folder.path / "lock").write_text('{"process": 7, "host": "elsewhere", "since": 1.0}')
+        with pytest.raises(
+            RunFolderError, match=r"process 7 on elsewhere.*where elsewhere is dead.*remove /.*lock"
+        ):
+            RunFolder.hold(tmp_path / "mine")
+    with RunFolder.hold(tmp_path / "mine") as again:
+        assert again.last_host == "elsewhere"
+        words = again.moved_words(load_settings("smoke").config)
+        assert words is not None
+        assert "on elsewhere before: its embedded server" in words
+        own_server = ["shared_memory.url=redis://there:6379/0"]
+        assert again.moved_words(load_settings("smoke", own_server).config) is None
+    with RunFolder.hold(tmp_path / "mine") as again:
+        assert again.last_host == socket.gethostname()
 
 
 def test_state_is_what_the_summary_says(tmp_path: Path) -> None:
