@@ -5,7 +5,10 @@ Reads whole banks, in pieces, and writes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Any
 
 import redis
@@ -13,7 +16,8 @@ import redis
 from shared_memory.bank_entry import action_of, read_codes, read_entry_value
 from shared_memory.bank_statistics import bank_width
 from shared_memory.codec import DIGEST_BYTES, unpack_codes
-from shared_memory.connection import call, call_all, members
+from shared_memory.connection import call, call_all, members, scanned
+from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys, SignKeys
 from shared_memory.records import SIGNS, Sign
 from shared_memory.segments import ROWS
@@ -67,10 +71,10 @@ def bank_memory(client: redis.Redis, run: str, domains: tuple[str, ...]) -> tupl
     """Memory and ages of all banks of these domains."""
     found: list[BankMemory] = []
     for domain in domains:
-        counters = RunKeys(run).domain(domain).counters
         for sign in SIGNS:
             keys = RunKeys(run).domain(domain).sign(sign)
-            slots = int(call(client, "HGET", counters, f"{sign}:slots") or 0)
+            # Every slot is one procedure's or free: so many there are, whatever counters claim.
+            slots = sum(call_all(client, [("HLEN", keys.procedures), ("LLEN", keys.free)]))
             segments = [keys.segment(index) for index in range(-(-slots // ROWS))]
             sizes = call_all(
                 client, [("MEMORY", "USAGE", key) for key in (*keys.whole(), *segments)]
@@ -79,7 +83,7 @@ def bank_memory(client: redis.Redis, run: str, domains: tuple[str, ...]) -> tupl
                 call(client, command, keys.ages, 0, 0, "WITHSCORES")
                 for command in ("ZRANGE", "ZREVRANGE")
             ]
-            oldest, newest = (int(_score(age) // 2**32) for age in ages)
+            oldest, newest = map(_version, ages)
             taken = sum(int(size or 0) for size in sizes)
             found.append(BankMemory(domain, sign, taken, oldest, newest))
     return tuple(found)
@@ -99,9 +103,12 @@ def most_used(
 ) -> tuple[UsedProcedure, ...]:
     """The `most` procedures of a bank that were submitted most often."""
     keys = RunKeys(run).domain(domain)
-    mine = _tallies(client, keys.sign(sign))
-    others = _tallies(client, keys.sign(SIGNS[1 - SIGNS.index(sign)]))
-    best = sorted(mine, key=lambda digest: (-mine[digest].times, digest))[:most]
+    times: Counter[bytes] = Counter()
+    for key, value in members(client, keys.sign(sign).entries):
+        times[key[:DIGEST_BYTES]] += read_entry_value(key, value).times
+    best = nsmallest(most, times, key=lambda digest: (-times[digest], digest))
+    mine = _tallies(client, keys.sign(sign), best)
+    others = _tallies(client, keys.sign(SIGNS[1 - SIGNS.index(sign)]), best)
     codes = read_codes(client, keys.sign(sign), best, bank_width(client, keys))
     return tuple(
         UsedProcedure(
@@ -111,7 +118,7 @@ def most_used(
             times=mine[digest].times,
             last_version=mine[digest].last_version,
             actions=mine[digest].ordered(),
-            replaced=others[digest].ordered() if digest in others else (),
+            replaced=others[digest].ordered(),
         )
         for digest in best
         if digest in codes  # not retired meanwhile
@@ -128,21 +135,28 @@ class _Tally:
         return tuple(sorted(self.actions, key=lambda each: (-each.times, each.action)))
 
 
-def _tallies(client: redis.Redis, keys: SignKeys) -> dict[bytes, _Tally]:
-    """What was submitted with each procedure, by the digest of its codes."""
-    tallies: dict[bytes, _Tally] = {}
-    for key, value in members(client, keys.entries):
+def _tallies(client: redis.Redis, keys: SignKeys, digests: Sequence[bytes]) -> dict[bytes, _Tally]:
+    """What was submitted with these procedures, by the digest of their codes."""
+    tallies = {digest: _Tally() for digest in digests}
+    seen: set[bytes] = set()
+    for key, value in scanned(client, keys.entries):
+        tally = tallies.get(key[:DIGEST_BYTES])
+        if tally is None or key in seen:
+            continue
+        seen.add(key)
         held = read_entry_value(key, value)
-        tally = tallies.setdefault(key[:DIGEST_BYTES], _Tally())
         tally.times += held.times
         tally.last_version = max(tally.last_version, held.version)
         tally.actions.append(UsedAction(action_of(key), held.times, held.refused))
     return tallies
 
 
-def _score(reply: list[Any]) -> float:
-    """The score of the one member of a ZRANGE reply, in either shape; -1 where there is none."""
+def _version(reply: list[Any]) -> int:
+    """Of the one member of a ZRANGE reply, in either shape; -1 where there is none."""
     if not reply:
-        return -1.0
+        return -1
     first = reply[0]
-    return float(first[1] if isinstance(first, tuple | list) else reply[1])
+    score = float(first[1] if isinstance(first, tuple | list) else reply[1])
+    if not 0 <= score < 2**64:
+        raise SharedMemoryError("an entry is filed under no version on the server: it is damaged")
+    return int(score // 2**32)

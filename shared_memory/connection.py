@@ -40,6 +40,7 @@ __all__ = [
     "members",
     "push_back",
     "redacted",
+    "scanned",
     "where",
 ]
 
@@ -195,16 +196,24 @@ def call_all(client: redis.Redis, commands: Sequence[Sequence[Argument]]) -> lis
 def members(client: redis.Redis, key: str, command: str = "HSCAN") -> Iterator[tuple[bytes, bytes]]:
     """All (name, value) of a hash, or with ZSCAN (member, score) of a sorted set, each once.
 
-    What is added or removed meanwhile may or may not be among them.
+    What is added or removed meanwhile may or may not be among them. Remembers all names; who keeps
+    them anyhow takes `scanned`.
     """
     seen: set[bytes] = set()
+    for name, value in scanned(client, key, command):
+        if name not in seen:
+            seen.add(name)
+            yield name, value
+
+
+def scanned(
+    client: redis.Redis, key: str, command: str = "HSCAN", count: int = _SCAN
+) -> Iterator[tuple[bytes, bytes]]:
+    """As `members`, about `count` a reply, but some may come twice."""
     cursor: int | bytes = 0
     while True:
-        cursor, found = call(client, command, key, cursor, "COUNT", _SCAN)
-        for name, value in found.items() if isinstance(found, dict) else found:
-            if name not in seen:
-                seen.add(name)
-                yield name, value
+        cursor, found = call(client, command, key, cursor, "COUNT", count)
+        yield from found.items() if isinstance(found, dict) else found
         if int(cursor) == 0:
             return
 
