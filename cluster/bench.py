@@ -22,6 +22,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "actor decisions/s against a plain loop over `generate`, same model and simulators",
         "cluster.bench_acting:bench_acting",
     ),
+    "actors": (
+        "episodes/s of real runs with one actor and with two, on a quiet machine of two cores",
+        "cluster.bench_actors:bench_actors",
+    ),
     "bank": (
         "look-ups in a bank of up to a million procedures against faiss and a float32 product",
         "cluster.bench_bank:bench_bank",
@@ -37,6 +41,10 @@ BENCHES: dict[str, tuple[str, str]] = {
     "distil": (
         "tokens/s of a distillation step against a training step of the bare backbone",
         "cluster.bench_distil:bench_distil",
+    ),
+    "fleet": (
+        "episodes/s of a run with up to 256 actors that are stand-ins, and what saturates first",
+        "cluster.bench_fleet:bench_fleet",
     ),
     "simulators": (
         "steps/s and resets/s of our simulators against those that the domains come with",

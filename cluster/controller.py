@@ -18,6 +18,7 @@ import ray
 
 from actors.records import ActReport, Assignment, ProbeReport
 from cluster import checkpoint
+from cluster.cast import REAL_ACTORS, Cast
 from cluster.checkpoint import DriverState
 from cluster.closing import Closing, Outcome, blind_account
 from cluster.dispatcher import (
@@ -93,9 +94,15 @@ class RunController:
     `request_stop`."""
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, observers: Observers, resume: bool = False
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        observers: Observers,
+        resume: bool = False,
+        cast: Cast = REAL_ACTORS,
     ) -> None:
         self.config = config
+        self._cast = cast
         self.folder = folder
         self.stream = TaskStream(config.stream, config.seed)
         self.dispatcher = Dispatcher(
@@ -196,7 +203,7 @@ class RunController:
         if not self._resume:
             self._save()  # from here on the run can be resumed
         self._processes = Processes(
-            self.config, self._state.run, self.stream, self.folder, self._supervisor
+            self.config, self._state.run, self.stream, self.folder, self._supervisor, self._cast
         )
         self._steering = Steering(
             self._processes.wishes,

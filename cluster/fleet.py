@@ -16,6 +16,7 @@ from typing import Any
 import ray
 
 from actors.records import ActorSetting, ActReport, Assignment, Pulse, Shuffle
+from cluster.cast import REAL_ACTORS, Cast
 from cluster.fleet_events import (
     ActorAnswered,
     ActorDown,
@@ -67,11 +68,13 @@ class Fleet:
         request_deadline_s: float,
         supervisor: Supervisor,
         hosts: HostWatch,
+        cast: Cast = REAL_ACTORS,
     ) -> None:
         self._setting = setting
         self._size = size
         self._need = need
         self._deadline_s = request_deadline_s
+        self._cast = cast
         self._supervisor = supervisor
         self._hosts = hosts
         self._rooms = HostRooms(need)
@@ -253,7 +256,7 @@ class Fleet:
         generation = self._generations[place]
         self._generations[place] += 1
         name = f"actor-{place}" if generation == 0 else f"actor-{place}.{generation}"
-        worker = start_worker(name, place, self._setting, self._need, node, now)
+        worker = start_worker(name, place, self._setting, self._need, node, now, self._cast)
         self._workers[name] = worker
         self._asked(worker, "start", START_DEADLINE_S)
 
@@ -273,7 +276,7 @@ class Fleet:
         return events
 
     def _remove(self, worker: Worker) -> None:
-        ray.kill(worker.handle, no_restart=True)
+        self._cast.end(worker.handle)
         self._supervisor.closed(worker.name)
         del self._workers[worker.name]
         self._arranged = None

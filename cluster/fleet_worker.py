@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-from actors.actor import ActorProcess
 from actors.records import ActorSetting
+from cluster.cast import Cast
 
 
 @dataclass(slots=True)
@@ -44,14 +42,10 @@ def start_worker(
     need: Mapping[str, float],
     node: str,
     now: float,
+    cast: Cast,
 ) -> Worker:
-    """Ask Ray for an actor on a node, or on any other where that one is gone; waits for nothing."""
-    remote: Any = ActorProcess  # a remote class; mypy sees the plain one
-    handle = remote.options(
-        num_cpus=need.get("CPU", 0.0),
-        num_gpus=need.get("GPU", 0.0),
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True),
-    ).remote(name, setting)
+    """Ask for an actor on a node, or on any other where that one is gone; waits for nothing."""
+    handle = cast.ask(name, setting, need, node)
     return Worker(
         name=name,
         place=place,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import redis
 
 from actors.records import ActorSetting
+from cluster.cast import Cast
 from cluster.fleet import Fleet
 from cluster.hosts import HostWatch
 from cluster.learner_link import LearnerLink, learner_setting
@@ -47,11 +48,12 @@ class Processes:
         stream: TaskStream,
         folder: RunFolder,
         supervisor: Supervisor,
+        cast: Cast,
     ) -> None:
         self.server: EmbeddedServer | None = None
         self._undo: list[Callable[[], object]] = []
         try:
-            self._start(config, run, stream, folder, supervisor)
+            self._start(config, run, stream, folder, supervisor, cast)
         except BaseException:
             self.stop()
             raise
@@ -63,6 +65,7 @@ class Processes:
         stream: TaskStream,
         folder: RunFolder,
         supervisor: Supervisor,
+        cast: Cast,
     ) -> None:
         check_ports_free(config)
         domains = tuple(domain.name for domain in stream.domains)
@@ -108,7 +111,8 @@ class Processes:
         self._undo.append(hosts.stop)
         alone = config.address is None and session.started  # nobody to share the CPUs with
         need = {"CPU": 0.0 if alone else acting.cpus, "GPU": acting.gpus}
-        self.fleet = Fleet(setting, size, need, acting.request_deadline_s, supervisor, hosts)
+        deadline_s = acting.request_deadline_s
+        self.fleet = Fleet(setting, size, need, deadline_s, supervisor, hosts, cast)
         self._undo.append(self.fleet.stop)
 
     def revive_server(self) -> bool:

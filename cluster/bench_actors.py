@@ -1,0 +1,82 @@
+"""`nesypr bench actors`: episodes/s of real runs with one actor and with two, on this machine.
+
+Everything is real. The model has the default size and is hardly taught (one step a version), so
+that the cores are left to the actors: what is asked is how acting scales, on a machine with two
+cores and nothing else to do. Runs alternate; medians, and the ratio of each pair.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from typing import Any
+
+from cluster.cast import REAL_ACTORS
+from cluster.fleet_meter import measure_run
+from configs.schema import RunConfig
+
+PAIRS = 3
+SECONDS, WARM_S = 30.0, 10.0
+REQUEST_TASKS = 64
+
+
+def bench_actors() -> dict[str, Any]:
+    """Episodes/s with 1 and 2 actors, `PAIRS` times in turn."""
+    found: dict[int, list[float]] = {1: [], 2: []}
+    cores: dict[int, dict[str, float]] = {}
+    loads = []
+    for _ in range(PAIRS):
+        for actors, rates in found.items():
+            measured = measure_run(_config(actors), SECONDS, WARM_S, REAL_ACTORS)
+            rates.append(measured.episodes_a_s)
+            cores[actors] = dict(measured.cores)
+            loads.append(measured.load)
+    ratios = [two / one for one, two in zip(found[1], found[2])]
+    return {
+        "one_actor_episodes_a_s": statistics.median(found[1]),
+        "two_actors_episodes_a_s": statistics.median(found[2]),
+        "ratio": statistics.median(ratios),
+        "ratio_least": min(ratios),
+        "ratio_most": max(ratios),
+        "cores_with_one": {part: round(spent, 3) for part, spent in cores[1].items()},
+        "cores_with_two": {part: round(spent, 3) for part, spent in cores[2].items()},
+        "cores": os.cpu_count(),
+        "load_most": max(loads),
+    }
+
+
+def _config(actors: int) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": f"actors-{actors}",
+            "stream": {
+                "probe_tasks": 4,
+                "step_limit": 12,
+                "phases": [
+                    {
+                        "name": "all",
+                        "tasks": 200_000,
+                        "domains": [
+                            {"name": "blocks", "size": {"blocks": [3, 5]}},
+                            {"name": "gripper", "size": {"balls": [2, 4]}},
+                        ],
+                    }
+                ],
+            },
+            "acting": {
+                "actors": actors,
+                "cpus": 1.0,
+                "episodes": 32,
+                "request_tasks": REQUEST_TASKS,
+                "restrict": True,
+            },
+            "distillation": {
+                "batch_traces": 4,
+                "steps_per_version": 1,
+                "min_new_traces": 1,
+                "max_wait_s": 5.0,
+                "tasks_per_version": 16 * REQUEST_TASKS,
+            },
+            "monitoring": {"dashboard": False},
+        }
+    )

@@ -1,0 +1,41 @@
+"""Who plays a run's actors: processes with a small LM, or stand-ins (`nesypr bench fleet`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.actor import ActorProcess
+from actors.records import ActorSetting
+
+AskForActor: TypeAlias = Callable[[str, ActorSetting, Mapping[str, float], str], Any]
+"""(name, setting, what it needs of Ray, Ray's number of a host) to a handle; waits for nothing."""
+
+
+def _ask_ray(name: str, setting: ActorSetting, need: Mapping[str, float], node: str) -> Any:
+    """An actor's process on a node, or on any other where that one is gone; "": Ray's choice."""
+    remote: Any = ActorProcess  # a remote class; mypy sees the plain one
+    return remote.options(
+        num_cpus=need.get("CPU", 0.0),
+        num_gpus=need.get("GPU", 0.0),
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=True) if node else None,
+    ).remote(name, setting)
+
+
+def _kill(handle: Any) -> None:
+    ray.kill(handle, no_restart=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """How an actor is asked for, and how it is ended at once."""
+
+    ask: AskForActor = _ask_ray
+    end: Callable[[Any], None] = _kill
+
+
+REAL_ACTORS = Cast()
