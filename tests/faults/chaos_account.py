@@ -35,7 +35,7 @@ class Witness:
     url: str
     run: str = ""
     seen: Counter[int] = field(default_factory=Counter)  # times that an episode was in the log
-    tasks: dict[int, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)  # that the log is shorter than it was
     _cursor: dict[str, int] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -55,14 +55,15 @@ class Witness:
         try:
             events, self._cursor = log.read(self._cursor)
         except SharedMemoryError as error:
-            if "gone from the outcome log" not in str(error):
+            if "lost data" in str(error):
+                self.lost.append(str(error))
+            elif "gone from the outcome log" not in str(error):
                 raise
             self._cursor = log.last()  # the driver had read and trimmed them
             return
         for event in events:
             if isinstance(event, EpisodeEvent):
                 self.seen[event.episode.episode] += 1
-                self.tasks[event.episode.episode] = event.episode.task_index
 
 
 def _run_name(client: redis.Redis) -> str:
@@ -93,7 +94,7 @@ def account(run: KeptRun, witness: Witness, struck: Sequence[Struck], gap_s: flo
     """Compare the three books. `gap_s`: the longest that nothing may happen."""
     summary, problems = run.summary(), []
     books = summary["accounting"]
-    problems += books["problems"]
+    problems += [*books["problems"], *witness.lost]
     if summary["outcome"] != "finished" or not books["closes"]:
         problems.append(f"the run ended as {summary['outcome']}, closes: {books['closes']}")
     told: dict[int, dict[str, object]] = {}

@@ -136,7 +136,7 @@ class KeptRun:
         host = workers[self._next % len(workers)]
         if not self._cluster.ready(host):
             host = workers[(self._next + 1) % len(workers)]
-        if self._cluster.ready(host):
+        if self._cluster.ready(host) and self._cluster.ready(self._cluster.head):
             self._start(host)
 
     def driver(self) -> list[int]:

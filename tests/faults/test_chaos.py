@@ -29,7 +29,7 @@ STRIKE_WITHIN_S = 120.0
 LONGEST_GAP_S = STALL_S + CUT_S + 60.0
 """The stall's deadline, a cut link, and the start of a driver with all its processes."""
 A_FAULT_S = 60.0
-BEGIN_S = 240.0
+BEGIN_S = 400.0
 
 reason = why_not() or (None if shutil.which("redis-server") else "needs redis-server")
 pytestmark = [
