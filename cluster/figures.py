@@ -173,7 +173,7 @@ class SummaryBuilder:
         self._episodes: set[int] = set()
         self._planned: set[int] = set()
         self._versions: set[int] = set()
-        self._resources: list[ResourcesMeasured] = []
+        self._memory: Memory | None = None  # the most of each so far
         self._alarms: deque[Alarm] = deque(maxlen=100)
         self._alarms_raised = 0
         self._ended: RunFinished | None = None
@@ -217,7 +217,7 @@ class SummaryBuilder:
             case Probed():
                 self._probes[event.phase, event.after_phase, event.mode] = event
             case ResourcesMeasured():
-                self._resources.append(event)
+                self._memory = _largest(self._memory, event)
             case Alarm():
                 self._alarms.append(event)
                 self._alarms_raised += 1
@@ -267,7 +267,7 @@ class SummaryBuilder:
             ),
             continual=continual_figures(self._probes.values()),
             accounting=self._accounting(),
-            memory=_largest(self._resources),
+            memory=self._memory,
             alarms=tuple(self._alarms),
             alarms_raised=self._alarms_raised,
             hardware=hardware(),
@@ -398,12 +398,12 @@ def _book(event: VersionPublished | None) -> BookFigures | None:
     )
 
 
-def _largest(resources: Sequence[ResourcesMeasured]) -> Memory | None:
-    if not resources:
-        return None
+def _largest(so_far: Memory | None, now: ResourcesMeasured) -> Memory:
+    if so_far is None:
+        so_far = Memory(actor_mb=0.0, learner_mb=0.0, driver_mb=0.0, total_mb=0.0)
     return Memory(
-        actor_mb=max(one.actor_mb for one in resources),
-        learner_mb=max(one.learner_mb for one in resources),
-        driver_mb=max(one.driver_mb for one in resources),
-        total_mb=max(one.total_mb for one in resources),
+        actor_mb=max(so_far.actor_mb, now.actor_mb),
+        learner_mb=max(so_far.learner_mb, now.learner_mb),
+        driver_mb=max(so_far.driver_mb, now.driver_mb),
+        total_mb=max(so_far.total_mb, now.total_mb),
     )

@@ -36,6 +36,7 @@ from cluster.script import Stage
 from configs.schema import RunConfig
 from learner.distilled_lm import DistilledLM
 from learner.learner import LearnerService, LearnerSetting
+from learner.ordered_schedule import OrderedSchedule
 from shared_memory.connection import connect
 from shared_memory.outcomes import OutcomeLog
 from shared_memory.records import Decision, Episode
@@ -179,6 +180,8 @@ class OrderedWorld:
             ceiling=0,
             publish=0,
         )
+        assert isinstance(self.learner._schedule, OrderedSchedule)
+        self.learner._schedule._longest_wait_s = 0.01
         self.learner._teaching.start()
 
     def drop_learner(self) -> None:

@@ -48,10 +48,19 @@ def test_at_another_speed(worlds: MakeWorld, whole: dict[str, Any]) -> None:
     assert world.result() == whole
 
 
-@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_whatever_dies(worlds: MakeWorld, whole: dict[str, Any], seed: int) -> None:
+@pytest.mark.parametrize(
+    ("seed", "when"),
+    [
+        (2, (3, 27)),
+        pytest.param(3, (3, 17, 26, 40), marks=pytest.mark.slow),
+        pytest.param(4, (0, 9, 16, 24, 31, 38), marks=pytest.mark.slow),
+    ],
+)
+def test_whatever_dies(
+    worlds: MakeWorld, whole: dict[str, Any], seed: int, when: tuple[int, ...]
+) -> None:
     world = worlds(seed)
-    for tasks in (3, 17, 26, 40):
+    for tasks in when:
         world.run(until=tasks)
         world.drop_actor()
         world.run(until=tasks + 3)
@@ -64,8 +73,8 @@ def test_whatever_dies(worlds: MakeWorld, whole: dict[str, Any], seed: int) -> N
 
 
 def test_all_dies_at_once(worlds: MakeWorld, whole: dict[str, Any]) -> None:
-    world = worlds(4)
-    for tasks in (0, 9, 24, 47):
+    world = worlds(5)
+    for tasks in (17, 41):
         world.run(until=tasks)
         world.drop_learner()
         world.drop_driver()
