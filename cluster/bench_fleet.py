@@ -9,7 +9,7 @@ to what is measured; the processor time of its own host in a real fleet is not.
 
 An actor's pace is that of a pretrained LM on a processor core or of a small one that acts many
 tasks: `Pace`. Linear is the rate of one actor, times their number. Where the curve leaves it, the
-part that takes all that it can take is named: the driver and the server have one core each.
+part that takes all that it can take is named: driver, server and learner have one core each.
 
 `NESYPR_BENCH_FLEET=1,16,256` for other numbers, `NESYPR_BENCH_FLEET_SVG=FILE` for the plot.
 """
@@ -34,7 +34,7 @@ PACE = Pace()
 REQUEST_TASKS = 32
 BUSY = 0.85
 """A part with one core that takes so much of it is what the fleet waits for."""
-_ONE_CORE = ("driver", "server")
+_ONE_CORE = ("driver", "server", "learner")  # the last with the teacher's thread
 
 
 def bench_fleet() -> dict[str, Any]:
@@ -130,6 +130,7 @@ def _config(actors: int) -> RunConfig:
                 "request_deadline_s": 120.0,
             },
             "shared_memory": {"replica": "process"},
+            "teacher": {"time_limit_s": 2.0},
             "distillation": {
                 "batch_traces": 4,
                 "steps_per_version": 1,

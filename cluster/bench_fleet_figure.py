@@ -29,7 +29,7 @@ def draw_scaling(rows: Sequence[dict[str, Any]], path: Path) -> None:
             spent = [row["cores"].get(part, 0.0) for row in rows]
             shares.plot(actors, spent, "-o", color=COLOURS[place], ms=3, lw=1.2, label=part)
         shares.axhline(1.0, color="grey", lw=0.8, ls="--")
-        shares.set(xscale="log", ylabel="cores taken (one is all that driver or server can)")
+        shares.set(xscale="log", ylabel="cores taken (driver, server: one at most)")
         for axes in (speed, shares):
             axes.set_xlabel("actors (stand-ins)")
             axes.set_xticks(actors, [str(count) for count in actors])
