@@ -28,7 +28,7 @@ from cluster.fleet_events import (
 )
 from cluster.fleet_worker import Worker, start_worker
 from cluster.host_rooms import HostRooms
-from cluster.hosts import LOOK_EVERY_S, STALE_AFTER_S, HostLook, HostWatch
+from cluster.hosts import LOOK_EVERY_S, STALE_AFTER_S, HostLook, HostWatch, TrialHosts
 from cluster.observer import ActorHealth
 from cluster.placement import Seat, placement
 from cluster.supervisor import Supervisor
@@ -67,7 +67,7 @@ class Fleet:
         need: Mapping[str, float],
         request_deadline_s: float,
         supervisor: Supervisor,
-        hosts: HostWatch,
+        hosts: HostWatch | TrialHosts,
         cast: Cast = REAL_ACTORS,
     ) -> None:
         self._setting = setting

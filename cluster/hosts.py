@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 import ray
 from ray._private.state import state as ray_state
 
+from cluster.placement import UNLIMITED
+
 LOOK_EVERY_S = 2.0
 FIRST_LOOK_DEADLINE_S = 60.0
 STALE_AFTER_S = 30.0
@@ -113,6 +115,35 @@ class HostWatch:
                 return
             self._again.wait(self._every_s)
             self._again.clear()
+
+
+class TrialHosts:
+    """In place of a `HostWatch` inside a placement group, such as that of a trial of Ray Tune.
+
+    Where actors go was decided with the group, so that it looks like one host that takes all. It
+    has no number (node "" is Ray's own choice, which stays inside the group).
+    """
+
+    def __init__(self) -> None:
+        room = {"CPU": float(UNLIMITED), "GPU": float(UNLIMITED)}
+        group = RayHost("", "the placement group", "", "", room, room)
+        self._look = HostLook(time.monotonic(), (group,))
+        self.problem = ""
+
+    def latest(self) -> HostLook:
+        """The one host."""
+        return self._look
+
+    @property
+    def looked(self) -> float:
+        """Just now."""
+        return time.monotonic()
+
+    def want(self, need: Mapping[str, float], count: int) -> None:
+        """Nothing more is to be had."""
+
+    def stop(self) -> None:
+        """Nothing runs."""
 
 
 def look() -> tuple[RayHost, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import ray
 import redis
 
 from actors.records import ActorSetting
 from cluster.cast import Cast
 from cluster.fleet import Fleet
-from cluster.hosts import HostWatch
+from cluster.hosts import HostWatch, TrialHosts
 from cluster.learner_link import LearnerLink, learner_setting
 from cluster.ports import check_ports_free
 from cluster.ray_session import RaySession
@@ -106,8 +107,9 @@ class Processes:
             shared_memory=memory,
             episodes_every=config.monitoring.episodes_every,
             reproducible=config.reproducible,
+            max_staleness=config.distillation.max_staleness,
         )
-        hosts = HostWatch()
+        hosts = TrialHosts() if ray.util.get_current_placement_group() else HostWatch()
         self._undo.append(hosts.stop)
         alone = config.address is None and session.started  # nobody to share the CPUs with
         need = {"CPU": 0.0 if alone else acting.cpus, "GPU": acting.gpus}

@@ -83,7 +83,7 @@ def fail_again_and_again(fleet: Fleet, lost: list[ActorDown]) -> None:
 def test_actors_that_start_and_always_fail_end_the_run(
     monkeypatch: pytest.MonkeyPatch, hosts: HostWatch
 ) -> None:
-    monkeypatch.setattr("cluster.fleet_worker.ActorProcess", actor_class(fails=True))
+    monkeypatch.setattr("cluster.cast.ActorProcess", actor_class(fails=True))
     supervisor = Supervisor(60.0, time.monotonic())
     setting: Any = None
     fleet = Fleet(setting, FleetSize(1), {}, 60.0, supervisor, hosts)
@@ -102,7 +102,7 @@ def test_actors_that_start_and_always_fail_end_the_run(
 def test_an_answer_is_progress_and_a_start_is_not(
     monkeypatch: pytest.MonkeyPatch, hosts: HostWatch
 ) -> None:
-    monkeypatch.setattr("cluster.fleet_worker.ActorProcess", actor_class(fails=False))
+    monkeypatch.setattr("cluster.cast.ActorProcess", actor_class(fails=False))
     supervisor = Supervisor(60.0, time.monotonic())
     setting: Any = None
     fleet = Fleet(setting, FleetSize(1), {}, 60.0, supervisor, hosts)
