@@ -78,7 +78,7 @@ def ensure_token_file(environment: Mapping[str, str]) -> tuple[Path, bool]:
     return file, True
 
 
-def asks_for_token(address: str, deadline_s: float = 5.0) -> bool:
+def asks_for_token(address: str, deadline_s: float = 15.0) -> bool:
     """Whether Ray's head at HOST:PORT refuses who comes without a token; it is asked without one.
 
     Raises RayUnreachableError where nothing answers by the deadline, or something that is not Ray.
