@@ -84,7 +84,7 @@ local function quick_push(bank, batch, fresh_of)
   for place = 1, w do
     if not had[place] then unknown = unknown + 1 end
   end
-  local free = unknown > 0 and redis.call('LPOP', bank.free, unknown) or {}
+  local free = unknown > 0 and take_slots(bank, unknown, {}) or {}
   local slots, given, number_of = total(bank.name .. 'slots'), 0, total('procedure')
   local procedures, run, length, first, last, ad = {}, {}, 0, 0, -2, #added
   for place = 1, w do
@@ -103,7 +103,7 @@ local function quick_push(bank, batch, fresh_of)
       end
     else
       given, number_of = given + 1, number_of + 1
-      number, slot = number_of, tonumber(free[given])
+      number, slot = number_of, free[given]
       if not slot then slot, slots = slots, slots + 1 end
       local row = pack('>I8I4', number, version)
       if last ~= slot - 1 or slot % ROWS == 0 then

@@ -22,20 +22,19 @@ for _ = 1, tonumber(take()) do
   local digest, record = take(), take()
   payloads[digest], payload = record, payload + 24 + #record
 end
-local counted, submitted, doubled = {}, {0, 0}, {}
+local counted, submitted, doubled, seen = {}, {0, 0}, {}, {}
 for place = 1, tonumber(take()) do
   local number, sign, event, procedures = take(), tonumber(take()), take(), tonumber(take())
-  if redis.call('SETBIT', episodes, number, 1) == 1 then
+  if seen[number] or redis.call('GETBIT', episodes, number) == 1 then
     doubled[#doubled + 1] = place - 1
   else
+    seen[number] = true
+    later('SETBIT', episodes, number, 1)
     counted[#counted + 1] = {number, sign, event, procedures}
     submitted[sign] = submitted[sign] + procedures
   end
 end
-if #doubled > 0 then -- without effect: the rest is to come again without them
-  for _, episode in ipairs(counted) do redis.call('SETBIT', episodes, episode[1], 0) end
-  return {'doubled', doubled}
-end
+if #doubled > 0 then return {'doubled', doubled} end -- the rest is to come again without them
 local finished, succeeded = #counted, 0
 for _, episode in ipairs(counted) do
   if episode[2] == 1 then succeeded = succeeded + 1 end
@@ -43,12 +42,13 @@ end
 count('finished', finished)
 count('succeeded', succeeded)
 count('doubled', before)
-local asked = 0
+local asked, wished = 0, {}
 for _ = 1, tonumber(take()) do
   local index, request = take(), take()
-  if redis.call('SETBIT', requested, index, 1) == 0 then
-    asked = asked + 1
-    redis.call('XADD', plans, '*', 'p', request)
+  if not wished[index] and redis.call('GETBIT', requested, index) == 0 then
+    asked, wished[index] = asked + 1, true
+    later('SETBIT', requested, index, 1)
+    later('XADD', plans, '*', 'p', request)
   end
 end
 count('requested', asked)
@@ -98,7 +98,7 @@ for number, episode in ipairs(counted) do
   local _, sign, event, procedures = unpack(episode)
   local mine = fresh_of[number]
   fresh[sign] = fresh[sign] + mine
-  redis.call('XADD', outcomes, format('%d-0', count('outcomes', 1)),
+  later('XADD', outcomes, next_of(outcomes, 'outcomes'),
     'k', 'episode', 'p', event, 'a', mine, 'd', procedures - mine)
 end
 for sign, bank in ipairs(banks) do
@@ -154,8 +154,13 @@ RESTORE = AtomicScript(
 local wrong = unfit()
 if wrong then return wrong end
 local sign, guard, batch = tonumber(take()), take(), tonumber(take())
-if tonumber(redis.call('HGET', counters, guard) or -1) >= batch then return {'ok', 0, 0} end
-redis.call('HSET', counters, guard, batch)
+local adds = guard ~= ''
+if adds then
+  if tonumber(ledger[guard] or -1) >= batch then return {'ok', 0, 0} end
+  later('HSET', counters, guard, batch)
+else
+  later('HSET', counters, 'layout', LAYOUT) -- refused where the server is full, as all below
+end
 for _ = 1, tonumber(take()) do
   local digest = take()
   payloads[digest] = take()
@@ -175,13 +180,15 @@ for row = 1, rows do
     fresh = fresh + 1
     entry = new_entry(bank, key, book, detail)
   end
+  local before = entry.times
   entry.codes = codes
-  entry.times = math.min(entry.times + times, 4294967295)
-  entry.refused = math.min(entry.refused + refused, 4294967295)
+  entry.times = adds and math.min(before + times, 4294967295) or math.max(before, times)
+  entry.refused = adds and math.min(entry.refused + refused, 4294967295)
+    or math.max(entry.refused, refused)
   if version > entry.version then entry.version = version end
   touch(bank, entry)
   entries[row] = entry
-  count(bank.name .. 'imported_submissions', times)
+  count(bank.name .. 'imported_submissions', entry.times - before)
 end
 count(bank.name .. 'imported', fresh)
 read_around(bank, entries)
@@ -194,7 +201,8 @@ return {'ok', fresh, merged}
 )
 """KEYS: as for STEP. ARGV: as for STEP, then sign 1|2, the guard's name and this batch's number (a
 batch that was taken in before changes nothing), the origins (digest, record), and the entries
-(key, codes, times, refused, version, book version, detail)."""
+(key, codes, times, refused, version, book version, detail). Without a guard's name counts are not
+added: the larger stays."""
 
 REENCODE = AtomicScript(
     STEP
@@ -202,7 +210,7 @@ REENCODE = AtomicScript(
     + """
 local wrong = unfit()
 if wrong then return wrong end
-redis.call('HSET', counters, 'layout', LAYOUT) -- refused where the server is full, as all below
+later('HSET', counters, 'layout', LAYOUT) -- refused where the server is full, as all below
 local sign, encoded, rows = tonumber(take()), tonumber(take()), tonumber(take())
 local bank, keys = banks[sign], {}
 for place = at + 1, at + 3 * rows, 3 do

@@ -17,7 +17,9 @@ to calls, not to values. Values of a bank's keys (all big-endian):
 - ages: entries by last version, those of one version as they came;
 - order: entries by what goes first, where that is not by age.
 
-All writes of a script happen or none.
+All writes of a step happen or none: they wait in order until everything was read and reckoned, so
+that what is malformed stops it before, and the first of a push, an import or a re-encoding is one
+that a full server refuses.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ local SIGNS = {'success', 'failure'}
 local pack, unpacked, sub, byte = struct.pack, struct.unpack, string.sub, string.byte
 local format, concat = string.format, table.concat
 local counters, log = KEYS[1], KEYS[2]
+
+local writes = {}
+local function later(...) writes[#writes + 1] = {...} end
 
 local at = 0
 local function take() at = at + 1; return ARGV[at] end
@@ -60,7 +65,7 @@ local function count(name, amount)
 end
 local function unfit()
   if not ledger.width then
-    redis.call('HSET', counters, 'layout', LAYOUT, 'width', width, 'epoch', epoch,
+    later('HSET', counters, 'layout', LAYOUT, 'width', width, 'epoch', epoch,
       'retirement', policy, 'solid_after', solid_after)
     return
   end
@@ -70,7 +75,7 @@ local function unfit()
   local known = tonumber(ledger.width)
   if known ~= width and width > 0 then
     if known ~= 0 then return {'width', known} end
-    redis.call('HSET', counters, 'width', width)
+    later('HSET', counters, 'width', width)
   end
   if width == 0 then width = known end
 end
@@ -83,7 +88,7 @@ local function open(sign)
     ages = KEYS[first + 2], order = KEYS[first + 3], origins = KEYS[first + 4],
     kept = KEYS[first + 5], free = KEYS[first + 6], segment = KEYS[first + 7],
     bytes = total(name .. 'bytes'), solid = total(name .. 'solid'), more = 0, retired = 0,
-    entry = {}, procedure = {}, origin = {}, dirty = {}, moved = {}, from = {}}
+    entry = {}, procedure = {}, origin = {}, dirty = {}, moved = {}, from = {}, places = {}}
 end
 local banks = {open(1), open(2)}
 local payloads, gone = {}, {}

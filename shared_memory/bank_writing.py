@@ -12,9 +12,42 @@ from __future__ import annotations
 
 WRITING = """
 local function many(command, key, values)
-  for first = 1, #values, CHUNK do
-    redis.call(command, key, unpack(values, first, math.min(first + CHUNK - 1, #values)))
+  if #values > 0 then writes[#writes + 1] = {command, key, values = values} end
+end
+local KINDS = {HSET = 'hash', HDEL = 'hash', ZADD = 'zset', ZREM = 'zset', RPUSH = 'list',
+  LPOP = 'list', SETRANGE = 'string', SETBIT = 'string', XADD = 'stream'}
+local function commit()
+  local known = {}
+  for _, one in ipairs(writes) do
+    local key = one[2]
+    if not known[key] then
+      local kind, wanted = redis.call('TYPE', key).ok, KINDS[one[1]]
+      if kind ~= 'none' and kind ~= wanted then
+        error(format('%s is damaged: it should be a %s, but is a %s', key, wanted, kind))
+      end
+      known[key] = true
+    end
   end
+  for _, one in ipairs(writes) do
+    local values = one.values
+    if values then
+      for first = 1, #values, CHUNK do
+        redis.call(one[1], one[2], unpack(values, first, math.min(first + CHUNK - 1, #values)))
+      end
+    else
+      redis.call(unpack(one))
+    end
+  end
+end
+-- The next number of a stream that is numbered without gaps.
+local looked = {}
+local function next_of(stream, name)
+  local number = format('%d-0', count(name, 1))
+  if not looked[stream] and #redis.call('XRANGE', stream, number, '+', 'COUNT', 1) > 0 then
+    error(format('%s is damaged: it is numbered further than is counted', stream))
+  end
+  looked[stream] = true
+  return number
 end
 
 -- What goes first.
@@ -32,9 +65,9 @@ local function file(bank)
   for _, entry in ipairs(bank.dirty) do
     if entry.alive and entry.filed ~= entry.version then
       entry.filed, seen = entry.version, seen + 1
-      ages[n + 1] = format('%d', entry.version * 4294967296 + seen % 4294967296)
-      ages[n + 2] = entry.key
-      n = n + 2
+      local place = entry.version * 4294967296 + seen % 4294967296
+      ages[n + 1], ages[n + 2], n = format('%d', place), entry.key, n + 2
+      if policy == 'oldest' then bank.places[entry.key] = place end
     end
   end
   many('ZADD', bank.ages, ages)
@@ -46,16 +79,18 @@ local function file(bank)
     read_entries(other, keys)
   end
   local order, theirs = {}, {}
-  local function into(list, entry, against)
-    list[#list + 1] = format('%d', score(entry.key, entry.times, entry.version, against))
+  local function into(list, of, entry, against)
+    local place = score(entry.key, entry.times, entry.version, against)
+    list[#list + 1] = format('%d', place)
     list[#list + 1] = entry.key
+    of.places[entry.key] = place
   end
   for _, entry in ipairs(bank.dirty) do
     if entry.alive then
       local opposite = other.entry[entry.key]
       local known = opposite and opposite.alive
-      into(order, entry, known and opposite.times or 0)
-      if known and policy == 'worst_outcome' then into(theirs, opposite, entry.times) end
+      into(order, bank, entry, known and opposite.times or 0)
+      if known and policy == 'worst_outcome' then into(theirs, other, opposite, entry.times) end
     end
   end
   many('ZADD', bank.order, order)
@@ -72,14 +107,52 @@ local function unfile(bank, entries)
   many('ZREM', bank.ages, keys)
   if policy ~= 'oldest' then many('ZREM', bank.order, keys) end
 end
+local function sooner(one, other)
+  if one[1] ~= other[1] then return one[1] < other[1] end
+  local mine, theirs = one[2], other[2]
+  for place = 1, math.min(#mine, #theirs) do -- bytes, as the server compares: `<` asks the locale
+    local a, b = byte(mine, place), byte(theirs, place)
+    if a ~= b then return a < b end
+  end
+  return #mine < #theirs
+end
+-- Gives the keys of a bank as they go: the places of this step, which are not written yet, among
+-- those that are.
+local function in_order(bank)
+  local order, mine, m = policy == 'oldest' and bank.ages or bank.order, {}, 1
+  for key, place in pairs(bank.places) do mine[#mine + 1] = {place, key} end
+  table.sort(mine, sooner)
+  local page, p, read_so_far = {}, 1, 0
+  local function held(some)
+    while true do
+      if p > #page then
+        page = redis.call('ZRANGE', order, read_so_far, read_so_far + some - 1, 'WITHSCORES')
+        p, read_so_far = 1, read_so_far + some
+        if #page == 0 then return end
+      end
+      if not bank.places[page[p]] then return {tonumber(page[p + 1]), page[p]} end
+      p = p + 2
+    end
+  end
+  return function(some)
+    local theirs, ours = held(some), mine[m]
+    if theirs and (not ours or sooner(theirs, ours)) then
+      p = p + 2
+      return theirs[2]
+    end
+    m = m + 1
+    return ours and ours[2]
+  end
+end
 local function make_room(bank, fresh)
   if fresh == 0 then return end
   local held, left = redis.call('HLEN', bank.entries), fresh + 1000
-  local order = policy == 'oldest' and bank.ages or bank.order
   local function too_much() return held + bank.more > most or bank.bytes > most_bytes end
+  local next_key = too_much() and in_order(bank)
   while left > 0 and too_much() do
     local some = math.min(left, math.max(held + bank.more - most, 16))
-    local first, entries, strays = redis.call('ZRANGE', order, 0, some - 1), {}, {}
+    local first, entries, strays = {}, {}, {}
+    for place = 1, some do first[place] = next_key(some) end
     if #first == 0 then return end
     read_entries(bank, first)
     for _, key in ipairs(first) do
@@ -94,7 +167,6 @@ local function make_room(bank, fresh)
       retire(bank, entry)
       left = left - 1
     end
-    unfile(bank, entries)
   end
 end
 
@@ -102,7 +174,18 @@ end
 local added, touched, tried = {}, {}, {}
 local function put(bank, slot, bytes)
   local key = format('%s:%d', bank.segment, math.floor(slot / ROWS))
-  redis.call('SETRANGE', key, slot % ROWS * (12 + width), bytes)
+  later('SETRANGE', key, slot % ROWS * (12 + width), bytes)
+end
+local function take_slots(bank, most_slots, freed)
+  local given = redis.call('LRANGE', bank.free, 0, most_slots - 1)
+  for _, slot in ipairs(freed) do
+    if #given < most_slots then given[#given + 1] = slot end
+  end
+  for place, slot in ipairs(given) do
+    given[place] = tonumber(slot) or error(bank.free .. ' is damaged: it has what is no slot')
+  end
+  if #given > 0 then later('LPOP', bank.free, #given) end
+  return given
 end
 local function give_slots(bank)
   local out, free, fresh = {}, {}, {}
@@ -118,11 +201,11 @@ local function give_slots(bank)
   many('HDEL', bank.procedures, out)
   many('RPUSH', bank.free, free)
   if #fresh == 0 then return end
-  local given, name = redis.call('LPOP', bank.free, #fresh) or {}, bank.name .. 'slots'
+  local given, name = take_slots(bank, #fresh, free), bank.name .. 'slots'
   local next = total(name)
   count(name, #fresh - #given)
   for place, procedure in ipairs(fresh) do
-    procedure.slot = tonumber(given[place] or next + place - #given - 1)
+    procedure.slot = given[place] or next + place - #given - 1
   end
 end
 local function write_procedures(bank)
@@ -226,8 +309,8 @@ local function write()
     local size, mean = #a + #t + #r + #o, total('log_mean')
     count('log_mean', math.floor(mean == 0 and size or (size - mean) / 16))
     local kept = math.min(longest, math.max(8, math.floor(log_bytes / (total('log_mean') + 1))))
-    redis.call('XADD', log, 'MAXLEN', '~', kept, format('%d-0', count('log', 1)),
-      'w', width, 'a', a, 't', t, 'r', r, 'o', o)
+    later('XADD', log, 'MAXLEN', '~', kept, next_of(log, 'log'), 'w', width,
+      'a', a, 't', t, 'r', r, 'o', o)
   end
   local values = {}
   for name in pairs(changed) do
@@ -235,6 +318,7 @@ local function write()
     values[#values + 1] = format('%d', ledger[name])
   end
   many('HSET', counters, values)
+  commit()
 end
 """
 """Goes after `bank_step.STEP`."""
