@@ -6,7 +6,7 @@ files there, and a server is started on them for as long as the command takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,16 @@ from cluster.settings import load_settings
 from configs.errors import ConfigurationError
 from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.bank import Bank
+from shared_memory.bank_policy import read_policy
 from shared_memory.connection import call, connect, redacted
 from shared_memory.keys import PREFIX, RunKeys
+from shared_memory.plain_values import text
 from shared_memory.server import EmbeddedServer
 from shared_memory.server_clients import ServerClient
 
 _SCAN = 1000
-_MOST = 2**52
+_UNBOUNDED = BankConfig(max_entries=2**52, max_bytes=2**52)
+"""Settings for banks whose own are not known: nothing retires."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class BankPlace:
     run: str  # the run's name in shared memory
     bank: Bank
     config: BankConfig
+    begun: Mapping[str, BankConfig]  # of domains that were begun with other settings than these
     words: str  # where that is, for a person
 
 
@@ -50,9 +54,11 @@ def opened(place: str, folder: Path, run: str | None = None) -> Iterator[BankPla
     if "://" in place:
         with closing(connect(SharedMemoryConfig(), place)) as client:
             chosen = run or _only_run(client, place)
-            config = _unbounded(client, chosen)
+            begun = _begun(client, chosen)
+            config = next(iter(begun.values()), _UNBOUNDED)
             bank = Bank(client, chosen, config)
-            yield BankPlace(client, chosen, bank, config, f"run {chosen} at {redacted(place)}")
+            words = f"run {chosen} at {redacted(place)}"
+            yield BankPlace(client, chosen, bank, config, begun, words)
         return
     if run is not None:
         raise ConfigurationError("--run chooses among the runs of a server: give its URL with it")
@@ -62,7 +68,7 @@ def opened(place: str, folder: Path, run: str | None = None) -> Iterator[BankPla
     with _server(kept, memory) as url, closing(connect(memory, url)) as client:
         bank = Bank(client, state.run, memory.bank)
         words = f"run {state.run} in {kept.path}"
-        yield BankPlace(client, state.run, bank, memory.bank, words)
+        yield BankPlace(client, state.run, bank, memory.bank, {}, words)
 
 
 @contextmanager
@@ -89,15 +95,16 @@ def _server(folder: RunFolder, memory: SharedMemoryConfig) -> Iterator[str]:
         yield server.url
 
 
-def _unbounded(client: redis.Redis, run: str) -> BankConfig:
-    """Settings for banks whose own are not known: nothing retires, and the policy stays."""
-    keys = RunKeys(run)
+def _begun(client: redis.Redis, run: str) -> dict[str, BankConfig]:
+    """Settings that go with what each domain's banks were begun with; their budgets are not known,
+    so that nothing retires."""
+    keys, found = RunKeys(run), dict[str, BankConfig]()
     for domain in Bank(client, run, BankConfig()).domains():
-        policy = call(client, "HGET", keys.domain(domain).counters, "retirement")
+        policy = read_policy(client, keys.domain(domain))
         if policy is not None:
-            values = {"max_entries": _MOST, "max_bytes": _MOST, "retirement": policy.decode()}
-            return BankConfig.model_validate(values)
-    return BankConfig(max_entries=_MOST, max_bytes=_MOST)
+            values = {"retirement": policy.retirement, "solid_after": policy.solid_after}
+            found[domain] = _UNBOUNDED.model_copy(update=values)
+    return found
 
 
 def _only_run(client: ServerClient, url: str) -> str:
@@ -109,7 +116,7 @@ def _only_run(client: ServerClient, url: str) -> str:
         while True:
             cursor, keys = call(node, "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN)
             for key in keys:
-                name = key.decode()[len(PREFIX) + 2 : -len(ending)]
+                name = text(key, "a key")[len(PREFIX) + 2 : -len(ending)]
                 if "/" not in name:
                     found.add(unquote(name))
             if int(cursor) == 0:
