@@ -14,6 +14,7 @@ from typing import Literal
 import ray
 
 from cluster import accounting
+from cluster.bank_account import verify_with_book
 from cluster.checkpoint import DriverState
 from cluster.dispatcher import Dispatcher
 from cluster.happenings import banks_measured
@@ -21,7 +22,6 @@ from cluster.observer import Accounting, Alarm, Event
 from cluster.processes import Processes
 from configs.schema import TeacherConfig
 from shared_memory.bank_statistics import read_statistics
-from shared_memory.bank_verification import verify
 
 LOOK_EVERY_S = 0.25
 STOP_GRACE_S = 2.0
@@ -85,7 +85,7 @@ class Closing:
         client, run = self.processes.client, self.state.run
         problems: tuple[str, ...] = ()
         if finished:
-            verification = verify(client, run, self.domains)
+            verification = verify_with_book(client, run, self.domains)
             statistics, problems = verification.statistics, verification.problems
         else:
             statistics = read_statistics(client, run, self.domains)

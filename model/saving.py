@@ -94,6 +94,21 @@ def from_bytes(payload: bytes, pretrained: str | None = None) -> tuple[SmallLM, 
     return model, version
 
 
+def births_in(payload: bytes) -> Tensor:
+    """When each code of a payload's book last changed its meaning, (K,) int64; no model is made.
+
+    `ModelError` if the payload is not one of ours.
+    """
+    _metadata(payload)
+    try:
+        born = load_tensors(payload)["book.born"]
+    except (KeyError, SafetensorError) as error:
+        raise ModelError(f"this model file is damaged: {error}") from error
+    if born.ndim != 1 or born.dtype != torch.int64:
+        raise ModelError("this model file is damaged: its book has no versions of its codes")
+    return born
+
+
 def save_pretrained(model: SmallLM, folder: Path | str, version: int = 0) -> Path:
     """Write FOLDER/model.safetensors: beside the old one, then renamed."""
     folder = Path(folder)
