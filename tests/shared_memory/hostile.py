@@ -77,6 +77,9 @@ class HostileClient(redis.Redis):
         places = {self._chance.randrange(leaves) for _ in range(self._changed)} if leaves else set()
         return _changed(reply, places, self._chance, [0])
 
+    def close(self) -> None:
+        """It is asked again: its connections are the real client's."""
+
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
         return _Together(self)
 

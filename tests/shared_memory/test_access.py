@@ -216,6 +216,37 @@ def test_nothing_else_is_permitted(clients: Clients, role: Role) -> None:
             reaching.run(client, (), ())
 
 
+def test_what_an_actors_rights_cannot_keep_it_from(
+    clients: Clients, make_episode: Callable[..., Episode]
+) -> None:
+    """An actor can empty its own run's banks without any DEL (docs/servers.md says so): scripts
+    run with the rights of who calls them, so what pushes take away, a stolen password can too. Not
+    the keys of other roles, not another run's."""
+    actor, driver = clients["actor"], clients["driver"]
+    bank = Bank(actor, RUN, BankConfig())
+    bank.push([make_episode(number) for number in range(2)])
+    held = BLOCKS.sign("success")
+    for key in call(driver, "HKEYS", held.entries):
+        assert call(actor, "HDEL", held.entries, key) == 1
+        assert call(actor, "ZREM", held.ages, key) == 1
+    assert call(actor, "RPUSH", held.free, "junk") == 1
+    assert call(actor, "LPOP", held.free) == b"junk"
+    assert call(actor, "SETRANGE", held.segment(0), 0, b"junk")
+    assert call(actor, "SETBIT", BLOCKS.episodes, 2**20, 1) == 0
+    problems = Bank(driver, RUN, BankConfig()).verify().problems  # it does not go unnoticed
+    assert any("entries are 0" in problem for problem in problems)
+    others: tuple[tuple[str | int | bytes, ...], ...] = (
+        ("HDEL", KEYS.weights, "latest"),
+        ("SETRANGE", KEYS.weights_part(1, "d", 0), 0, b"junk"),
+        ("HDEL", KEYS.fleet, "size"),
+        ("RPUSH", BLOCKS.traces, "junk"),
+        ("SETRANGE", "other", 0, b"junk"),
+    )
+    for command in others:
+        with pytest.raises(SharedMemoryError, match="does not permit"):
+            call(actor, *command)
+
+
 def test_a_run_is_closed_to_the_users_of_another(clients: Clients, url: str) -> None:
     admin = connect(SharedMemoryConfig(), url)
     call(admin, *user_rules("actor", new_login("actor"), "run").command)
