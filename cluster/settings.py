@@ -19,6 +19,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 import configs
+from configs.addresses import redacted
 from configs.errors import ConfigurationError
 from configs.schema import RunConfig
 
@@ -146,7 +147,7 @@ def _overrides(
 ) -> Iterator[tuple[KeyPath, Any, str]]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        origin = f"--set {assignment}"
+        origin = f"--set {redacted(assignment)}"
         if not equals or not key.strip():
             raise ConfigurationError(f"{origin}: write it as --set section.key=value")
         yield _key_path(key.strip().split("."), origin), _parse_value(text, origin), origin
