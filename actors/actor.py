@@ -63,6 +63,7 @@ class ActorProcess:
             on_progress=self._count,
             episodes_every=setting.episodes_every,
             reproducible=setting.reproducible,
+            max_staleness=setting.max_staleness,
         )
         return self._pulse()
 

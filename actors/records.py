@@ -68,6 +68,7 @@ class ActorSetting:
     shared_memory: SharedMemoryConfig
     episodes_every: int = 0  # every so many episodes one can be looked at step by step; 0: none
     reproducible: bool = False
+    max_staleness: int | None = None  # versions; what lags further is dropped; None: nothing is
 
 
 @dataclass(frozen=True, slots=True)

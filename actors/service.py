@@ -59,16 +59,15 @@ class ActorService:
         on_progress: Callable[[], None] | None = None,
         episodes_every: int = 0,
         reproducible: bool = False,
+        max_staleness: int | None = None,
     ) -> None:
         self.name = name
+        self._max_staleness = max_staleness
         self._seed = seed
         self._reproducible = reproducible
         self._acting = acting
         self._max_version_lag = shared_memory.bank.version_lag
-        # A push counts as no progress: it must fail, with its sentence, well before the request.
-        self._bank = Bank(
-            connection, run, shared_memory.bank, deadline_s=acting.request_deadline_s / 2
-        )
+        self._bank = Bank(connection, run, shared_memory.bank)
         self._replica = open_replica(
             connection,
             run,
@@ -112,12 +111,11 @@ class ActorService:
             policy, assignments, restrict=self._acting.restrict, on_progress=self._progress
         ):
             pending.append(finished)
-            numbers.append(finished.episode)
             if len(pending) >= PUSH_BATCH and not self._reproducible:
-                pushed += self._push(pending, policy.version)
+                pushed += self._push(pending, policy.version, numbers)
                 pending = []
         if pending:
-            pushed += self._push(pending, policy.version)
+            pushed += self._push(pending, policy.version, numbers)
         return ActReport(
             actor=self.name,
             version=policy.version,
@@ -180,11 +178,22 @@ class ActorService:
             model, version, self._acting, self._replica, self._max_version_lag, self._generator
         )
 
-    def _push(self, finished: Sequence[FinishedEpisode], version: int) -> PushResult:
-        """Hand episodes to the banks."""
+    def _push(
+        self, finished: Sequence[FinishedEpisode], version: int, acknowledged: list[int]
+    ) -> PushResult:
+        """Hand episodes to the banks and note their numbers.
+
+        Those that are too stale by now are dropped: the learner waits for every episode that runs,
+        so that this actor was cut off and given up, and its tasks are acted by others.
+        """
+        latest = self._weights.latest_version()
+        if self._max_staleness is not None and (latest or 0) - version > self._max_staleness:
+            return PushResult()
         episodes = [bank_episode(each, version, self.name) for each in finished]
         requests = [_plan_request(each) for each in finished]
-        return self._bank.push(episodes, requests)
+        pushed = self._bank.push(episodes, requests)
+        acknowledged.extend(each.episode for each in finished)
+        return pushed
 
     def _progress(self) -> None:
         now = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
@@ -28,12 +29,11 @@ from learner.reencoding import PublishedEncoder, pass_over
 from model.making import make_lm
 from model.procedure_lm import ProcedureLM
 from model.saving import to_bytes
-from shared_memory.bank import Bank
+from shared_memory.bank import Bank, PushResult
 from shared_memory.bank_reencoding import BankReencoding
 from shared_memory.bank_statistics import read_statistics
 from shared_memory.bank_verification import verify
-from shared_memory.connection import call, connect
-from shared_memory.errors import ServerFullError
+from shared_memory.connection import connect
 from shared_memory.outcomes import EpisodeEvent, OutcomeLog
 from shared_memory.queues import PlanQueue
 from shared_memory.records import SIGNS
@@ -96,7 +96,11 @@ def client(server: EmbeddedServer) -> Iterator[redis.Redis]:
 
 
 def service(
-    client: redis.Redis, run: str, acting: ActingConfig = ACTING, episodes_every: int = 0
+    client: redis.Redis,
+    run: str,
+    acting: ActingConfig = ACTING,
+    episodes_every: int = 0,
+    max_staleness: int | None = None,
 ) -> ActorService:
     return ActorService(
         name="actor-0",
@@ -110,6 +114,7 @@ def service(
         acting=acting,
         shared_memory=SharedMemoryConfig(),
         episodes_every=episodes_every,
+        max_staleness=max_staleness,
     )
 
 
@@ -147,26 +152,24 @@ def test_every_episode_is_in_the_banks_once_and_asks_for_a_plan(client: redis.Re
     assert {request.task_index for request in requests if request.failed} == failed
 
 
-def test_a_push_to_a_full_server_gives_up_before_its_request_is_overdue(
-    client: redis.Redis,
-) -> None:
-    PublishedWeights(client, "full").publish(0, to_bytes(model(0), 0))
-    actor = service(client, "full", ACTING.model_copy(update={"request_deadline_s": 3.0}))
-    call(client, "CONFIG", "SET", "maxmemory", 1_000_000)
-    try:
-        with pytest.raises(ServerFullError, match=r"memory limit.*waited 1.5 s"):
-            actor.act(ASSIGNMENTS[:2])
-    finally:
-        call(client, "CONFIG", "SET", "maxmemory", 0)
+def test_what_is_too_stale_by_now_is_dropped(client: redis.Redis) -> None:
+    """As by an actor that was cut off: the driver has given its episodes up meanwhile."""
+    weights, payload = PublishedWeights(client, "stale"), to_bytes(model(1), 3)
+    weights.publish(3, payload)
+    actor = service(client, "stale", max_staleness=2)
+    actor.act(ASSIGNMENTS[:4])
+    assert actor.version == 3
+    push, later = actor._push, iter((5, 6))
 
+    def pushed_late(*words: Any) -> PushResult:
+        weights.publish(next(later), payload)
+        return push(*words)
 
-def test_takes_new_weights_between_requests(client: redis.Redis) -> None:
-    weights = PublishedWeights(client, "fresh")
-    weights.publish(3, to_bytes(model(1), 3))
-    actor = service(client, "fresh")
-    assert actor.act(ASSIGNMENTS[:2]).version == 3
-    weights.publish(5, to_bytes(model(2), 5))
-    assert actor.act([Assignment(100, STREAM[2])]).version == 5
+    actor._push = pushed_late  # type: ignore[method-assign]
+    assert sorted(actor.act(ASSIGNMENTS[4:8]).episodes) == [4, 5, 6, 7]  # two versions: kept
+    actor._refresh = lambda _: actor._policy  # type: ignore[assignment,method-assign,return-value]
+    assert actor.act(ASSIGNMENTS[8:12]).episodes == ()  # three: dropped
+    assert read_statistics(client, "stale", tuple(DOMAINS)).finished == 8
 
 
 def test_probes_write_nothing_and_repeat_exactly(client: redis.Redis) -> None:
