@@ -73,10 +73,12 @@ class _Row:
 class Prompts:
     """Prompts of one episode laid out in as few origins and tokens as they need.
 
-    A prompt that continues the last one, or begins it, shares its tokens.
+    A prompt that continues the last one, or begins it, shares its tokens. An origin has at most
+    `most` tokens, as a prompt has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MAX_TOKENS) -> None:
+        self._most = most
         self._closed: list[tuple[int, ...]] = []  # of the origin that is being filled
         self._last: tuple[int, ...] = ()
         self._start = 0
@@ -85,15 +87,17 @@ class Prompts:
     def place(self, tokens: tuple[int, ...]) -> tuple[int, int]:
         """Where this prompt will be: which origin, and its first token there."""
         last = self._last
-        if tokens[: len(last)] == last:
-            self._last = tokens
-        elif last[: len(tokens)] != tokens:
-            self._closed.append(last)
+        continues = tokens[: len(last)] == last
+        if not continues and last[: len(tokens)] == tokens:
+            return len(self._origins), self._start
+        if not continues:
             self._start += len(last)
-            self._last = tokens
-        if self._start and self._start + len(self._last) > MAX_TOKENS:
-            self._origins.append(tuple(chain(*self._closed)))
-            self._closed, self._start, self._last = [], 0, tokens
+        if self._start and self._start + len(tokens) > self._most:
+            self._origins.append(tuple(chain(*self._closed, last)))
+            self._closed, self._start = [], 0
+        elif not continues:
+            self._closed.append(last)
+        self._last = tokens
         return len(self._origins), self._start
 
     def origins(self) -> list[tuple[int, ...]]:

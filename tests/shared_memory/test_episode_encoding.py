@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import redis
+from hypothesis import example, given
+from hypothesis import strategies as some
 
 from configs.schema import BankConfig
 from shared_memory.bank import Bank
@@ -101,6 +103,17 @@ def test_long_episodes_have_several_origins() -> None:
     places = [prompts.place(long), prompts.place((5, 6)), prompts.place((5, 6, 7))]
     assert places == [(0, 0), (1, 0), (1, 0)]
     assert prompts.origins() == [long, (5, 6, 7)]
+
+
+@given(some.lists(some.lists(some.integers(0, 1), max_size=6).map(tuple), max_size=12))
+@example([(1,), (2,), (2, 3, 3, 3, 3, 3)])  # an origin is full where a prompt is continued
+def test_every_prompt_is_where_it_was_placed(prompts: list[tuple[int, ...]]) -> None:
+    layout = Prompts(most=6)
+    places = [layout.place(prompt) for prompt in prompts]
+    origins = layout.origins()
+    for prompt, (origin, start) in zip(prompts, places, strict=True):
+        assert origins[origin][start : start + len(prompt)] == prompt
+    assert max(map(len, origins)) <= 6
 
 
 def test_a_bank_gives_back_what_was_pushed(client: redis.Redis, make_episode: EpisodeMaker) -> None:
