@@ -67,7 +67,10 @@ class ActorService:
         self._reproducible = reproducible
         self._acting = acting
         self._max_version_lag = shared_memory.bank.version_lag
-        self._bank = Bank(connection, run, shared_memory.bank)
+        # A push counts as no progress: it must fail, with its sentence, well before the request.
+        self._bank = Bank(
+            connection, run, shared_memory.bank, deadline_s=acting.request_deadline_s / 2
+        )
         self._replica = open_replica(
             connection,
             run,

@@ -33,7 +33,8 @@ from shared_memory.bank import Bank, PushResult
 from shared_memory.bank_reencoding import BankReencoding
 from shared_memory.bank_statistics import read_statistics
 from shared_memory.bank_verification import verify
-from shared_memory.connection import connect
+from shared_memory.connection import call, connect
+from shared_memory.errors import ServerFullError
 from shared_memory.outcomes import EpisodeEvent, OutcomeLog
 from shared_memory.queues import PlanQueue
 from shared_memory.records import SIGNS
@@ -150,6 +151,28 @@ def test_every_episode_is_in_the_banks_once_and_asks_for_a_plan(client: redis.Re
     assert sorted(request.task_index for request in requests) == list(range(40))
     failed = {episode.task_index for episode in episodes if not episode.success}
     assert {request.task_index for request in requests if request.failed} == failed
+
+
+def test_a_push_to_a_full_server_gives_up_before_its_request_is_overdue(
+    client: redis.Redis,
+) -> None:
+    PublishedWeights(client, "full").publish(0, to_bytes(model(0), 0))
+    actor = service(client, "full", ACTING.model_copy(update={"request_deadline_s": 3.0}))
+    call(client, "CONFIG", "SET", "maxmemory", 1_000_000)
+    try:
+        with pytest.raises(ServerFullError, match=r"memory limit.*waited 1.5 s"):
+            actor.act(ASSIGNMENTS[:2])
+    finally:
+        call(client, "CONFIG", "SET", "maxmemory", 0)
+
+
+def test_takes_new_weights_between_requests(client: redis.Redis) -> None:
+    weights = PublishedWeights(client, "fresh")
+    weights.publish(3, to_bytes(model(1), 3))
+    actor = service(client, "fresh")
+    assert actor.act(ASSIGNMENTS[:2]).version == 3
+    weights.publish(5, to_bytes(model(2), 5))
+    assert actor.act([Assignment(100, STREAM[2])]).version == 5
 
 
 def test_what_is_too_stale_by_now_is_dropped(client: redis.Redis) -> None:
