@@ -355,7 +355,9 @@ class RunController:
             time.sleep(ORDERED_TURN_S if self.config.reproducible else TURN_S)
         self._happened.extend(fleet.poll(ready))
         self._take_versions()
+        asked = time.monotonic()
         self._take_outcomes()  # before leases end: what they finished is known then
+        self._watch.server_answered(time.monotonic() - asked)
         while self._happened:
             event = self._happened.popleft()
             match event:

@@ -45,6 +45,9 @@ SETTLED_S = 40.0
 """An actor whose process is not there by then has no resources from Ray, or hardly will."""
 
 PULSE_EVERY_S = 3.0
+SHUNNED_AFTER = 2
+"""Actors lost on a host without a report from there between; it may be dead, or broken."""
+SHUNNED_S = 60.0
 LEAVE_DEADLINE_S = 2.0
 """How long actors that are about to be killed may take to give up what their node shares."""
 
@@ -82,6 +85,7 @@ class Fleet:
         self._workers: dict[str, Worker] = {}
         self._generations: Counter[int] = Counter()
         self._deaths_in_a_row = 0
+        self._losses: dict[str, list[float]] = {}  # by node: when, since its last report
         self._waiting = 0
         self._arranged: HostLook | None = None
         self._arrange(time.monotonic())
@@ -230,7 +234,8 @@ class Fleet:
             Seat(worker.name, worker.node, worker.placed, worker.going)
             for worker in self._workers.values()
         ]
-        found = placement(self._size, self._rooms.hosts(self._leaving), seats)
+        hosts = self._rooms.hosts(self._leaving, self._shunned(now))
+        found = placement(self._size, hosts, seats)
         events: list[FleetEvent] = []
         for actor in found.leave:
             worker = self._workers[actor]
@@ -245,6 +250,13 @@ class Fleet:
         self._hosts.want(self._need, self._wanted() if found.waiting else 0)
         self._arranged = look
         return events
+
+    def _shunned(self, now: float) -> set[str]:
+        """Hosts that have just lost several actors, one after the other or at once."""
+        self._losses = {
+            node: lost for node, lost in self._losses.items() if now - lost[-1] < SHUNNED_S
+        }
+        return {node for node, lost in self._losses.items() if len(lost) >= SHUNNED_AFTER}
 
     def _wanted(self) -> int:
         """How many actors are there or should be."""
@@ -307,6 +319,7 @@ class Fleet:
             return [ActorUp(worker.name)]
         self._supervisor.answered(worker.name, now)
         self._deaths_in_a_row = 0
+        self._losses.pop(worker.node, None)
         if isinstance(answer, ActReport):
             worker.resident_mb = answer.resident_mb
         return [ActorAnswered(worker.name, answer)]
@@ -350,6 +363,7 @@ class Fleet:
         """An actor died or is killed; one that Ray never placed was not lost with anything."""
         if worker.placed or not overdue:
             self._deaths_in_a_row += 1
+            self._losses.setdefault(worker.node, []).append(time.monotonic())
         most = MAX_DEATHS_IN_A_ROW + max(1, self._wanted()) - 1
         if self._deaths_in_a_row > most:
             raise FleetError(

@@ -44,14 +44,16 @@ class HostRooms:
             self._sizes[host.node] = size
             self._rooms[host.node] = max(ours, fits(self._need, usable)) if size else 0
 
-    def hosts(self, leaving: Collection[str]) -> list[Host]:
-        """For the placement; `leaving` are hosts to be left, beside those that Ray drains."""
+    def hosts(self, leaving: Collection[str], shunned: Collection[str] = ()) -> list[Host]:
+        """For the placement; `leaving` are hosts to be left, beside those that Ray drains, and
+        `shunned` those that keep losing actors."""
         return [
             Host(
                 node=host.node,
                 size=self._sizes[host.node],
                 room=self._rooms[host.node],
                 leaving=host.draining or host.node in leaving,
+                shunned=host.node in shunned,
             )
             for host in self._hosts
         ]

@@ -27,6 +27,7 @@ class Host:
     size: int
     room: int
     leaving: bool = False
+    shunned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +103,16 @@ class _Table:
     def _count(self, node: str) -> int:
         return len(self._seated[node])
 
-    def _has_room(self, node: str) -> bool:
-        return self._count(node) + self._going[node] < self._hosts[node].room
+    def _with_room(self) -> list[str]:
+        """Hosts that take one more, in their order."""
+        return [
+            node
+            for node, host in self._hosts.items()
+            if self._count(node) + self._going[node] < host.room
+        ]
+
+    def _trusted(self, nodes: list[str]) -> list[str]:
+        return [node for node in nodes if not self._hosts[node].shunned]
 
     def _fullness(self, node: str, more: int = 0) -> tuple[float, int]:
         """How full a host is (would be); the second breaks ties of hosts without end."""
@@ -150,10 +159,12 @@ class _Table:
     def grow(self, number: int) -> int:
         """Start what is missing on the emptiest hosts; how many have no room."""
         while (missing := number - self._total()) > 0:
-            nodes = [node for node in self._hosts if self._has_room(node)]
+            nodes = self._with_room()
             if not nodes:
                 return missing
-            self._begin(min(nodes, key=lambda node: self._fullness(node, 1)))
+            self._begin(
+                min(self._trusted(nodes) or nodes, key=lambda node: self._fullness(node, 1))
+            )
         return 0
 
     def level(self) -> None:
@@ -164,7 +175,7 @@ class _Table:
                 for node in self._hosts
                 if any(seat.placed and seat.actor for seat in self._seated[node])
             ]
-            free = [node for node in self._hosts if self._has_room(node)]
+            free = self._trusted(self._with_room())
             if not full or not free:
                 return
             source = max(reversed(full), key=self._fullness)
@@ -178,11 +189,12 @@ class _Table:
     def fill_each(self, number: int) -> int:
         """As many on each host; how many have no room."""
         waiting = 0
+        trusted = self._trusted(list(self._hosts)) or list(self._hosts)
         for node in self._hosts:
             while self._count(node) > number:
                 seats = self._seated[node]
                 self._let_go(min(reversed(seats), key=lambda seat: seat.placed))
-            while self._count(node) < number and self._has_room(node):
+            while self._count(node) < number and node in trusted and node in self._with_room():
                 self._begin(node)
             waiting += max(0, number - self._count(node))
         return waiting

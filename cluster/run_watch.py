@@ -13,11 +13,12 @@ from cluster.processes import LEARNER_CPUS, Processes
 from cluster.script import Stage
 from cluster.server_watch import ServerWatch
 from cluster.supervisor import Supervisor
-from cluster.waits import Wait, WaitBook, wait_sentence
+from cluster.waits import Wait, WaitBook, wait_opening, wait_sentence
 from shared_memory.bank_reading import server_memory
 from shared_memory.bank_statistics import read_statistics
 
 LOOK_EVERY_S = 0.25
+SERVER_ANSWERS_WITHIN_S = 5.0
 LEARNER_PLACED_WITHIN_S = 60.0
 """The learner's process imports torch before it answers."""
 
@@ -77,6 +78,13 @@ class RunWatch:
         if sentence is not None:
             self._emit(Alarm(kind="stall", message=sentence))
         return sentence
+
+    def server_answered(self, seconds: float) -> None:
+        """Tell where the driver waited long for shared memory's server; it has answered now."""
+        if seconds > SERVER_ANSWERS_WITHIN_S:
+            opening = wait_opening("the driver", "shared memory's server")
+            message = f"{opening} took {seconds:.0f} s: it was away, or had too much to do"
+            self._emit(Alarm(kind="wait", message=message))
 
     def measure(self, processes: Processes, phase: int) -> None:
         """Tell of the banks, of memory, and of who is there and how it fares."""

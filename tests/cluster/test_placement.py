@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from itertools import count
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.placement import UNLIMITED, Host, Placement, Seat, fits, placement
@@ -77,6 +77,16 @@ def test_so_many_on_each_host_and_none_on_hosts_without_resources() -> None:
     assert found == Placement(("b",), ("d-0", "a-2"), 1)
 
 
+def test_a_shunned_host_gets_new_actors_only_where_no_other_has_room() -> None:
+    hosts = [Host("bad", 4, 4, shunned=True), Host("good", 4, 2)]
+    assert placement(FleetSize(2), hosts, []).start == ("good", "good")
+    assert placement(FleetSize(3), hosts, []).start == ("good", "good", "bad")
+    assert placement(FleetSize(4), hosts, on("good", 4)) == Placement((), (), 0)
+    each = FleetSize(2, each_host=True)
+    assert placement(each, hosts, []) == Placement(("good", "good"), (), 2)
+    assert placement(each, hosts[:1], []).start == ("bad", "bad")
+
+
 def test_what_fits() -> None:
     assert fits({"CPU": 0.5, "GPU": 0.0}, {"CPU": 2.0}) == 4
     assert fits({"CPU": 0.1}, {"CPU": 0.3}) == 3
@@ -95,7 +105,8 @@ def clusters(draw: st.DrawFn) -> tuple[FleetSize, list[Host], list[Seat]]:
         going = min(going, size - placed)
         late = draw(st.integers(0, 3))
         room = draw(st.integers(placed + going, size))
-        hosts.append(Host(node, size, room, draw(st.booleans())))
+        shunned = draw(st.integers(0, 4)) == 0
+        hosts.append(Host(node, size, room, draw(st.booleans()), shunned))
         for place in range(placed + going):
             seats.append(Seat(f"{node}-{place}", node, going=place >= placed))
         seats += [Seat(f"{node}-late-{place}", node, placed=False) for place in range(late)]
@@ -103,6 +114,7 @@ def clusters(draw: st.DrawFn) -> tuple[FleetSize, list[Host], list[Seat]]:
     return FleetSize(draw(st.integers(1, 20)), draw(st.booleans())), hosts, list(seats)
 
 
+@settings(deadline=None)
 @given(clusters())
 def test_the_right_number_in_the_right_places_and_then_it_rests(
     cluster: tuple[FleetSize, list[Host], list[Seat]],
@@ -139,7 +151,8 @@ def check_settled(size: FleetSize, hosts: list[Host], seats: list[Seat], waiting
     open_hosts = [host for host in hosts if not host.leaving and host.size > 0]
     assert set(there) <= {host.node for host in open_hosts}
     if size.each_host:
-        for host in open_hosts:
+        trusted = [host for host in open_hosts if not host.shunned] or open_hosts
+        for host in trusted:
             assert there.get(host.node, 0) == min(size.number, host.room)
         return
     assert len(seats) == min(size.number, sum(host.room for host in open_hosts))
@@ -147,5 +160,7 @@ def check_settled(size: FleetSize, hosts: list[Host], seats: list[Seat], waiting
     fullness = [there.get(host.node, 0) / host.size for host in open_hosts]
     for host in open_hosts:
         mine = there.get(host.node, 0)
-        if mine < host.room:  # one more here would be no better than where it comes from
+        if (
+            mine < host.room and not host.shunned
+        ):  # one more here would be no better than where it comes from
             assert (mine + 1) / host.size >= max(fullness, default=math.inf) - 1e-9
