@@ -85,18 +85,35 @@ def show(
 
 @bank_app.command()
 def verify(place: Place, run: Named = None, as_json: Json = False) -> int:
-    """Read every entry again and compare it with all counts; exit code 1 if something differs."""
+    """Read every entry again, compare it with all counts and with the published book; exit code 1
+    if something differs."""
+    from cluster.bank_account import verify_with_book
+
     with _opened(place, run) as at:
-        found = at.bank.verify()
+        found = verify_with_book(at.client, at.run, at.bank.domains())
+    generations = found.generations
     entries = sum(bank.entries for bank in found.statistics.banks)
     if as_json:
-        problems = list(found.problems)
-        print_json({"run": at.run, "entries": entries, "ok": found.closed, "problems": problems})
+        print_json(
+            {
+                **{"run": at.run, "entries": entries, "ok": found.closed},
+                "problems": list(found.problems),
+                "generations": None if generations is None else asdict(generations),
+            }
+        )
     else:
         for problem in found.problems:
             typer.echo(problem)
         words = "all agrees" if found.closed else f"{len(found.problems)} things do not agree"
         typer.echo(f"{at.words}: {entries} entries read, {words}")
+        if generations is None:
+            typer.echo("no book is published: codes and generations were not compared with one")
+        else:
+            typer.echo(
+                f"by the published book: {generations.outdated} entries are passed over until they "
+                f"are seen again, {generations.beyond} have codes that it does not have, "
+                f"{generations.ahead} are ahead of it"
+            )
     return 0 if found.closed else 1
 
 
@@ -128,6 +145,13 @@ def import_(
         bool,
         typer.Option("--any-book", help="Also where the run's book is not the one of the file."),
     ] = False,
+    restore: Annotated[
+        bool,
+        typer.Option(
+            "--restore",
+            help="Bring back what the run's banks lost: counts are not added, the larger stays.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Add a file's entries to a run's banks. What broke off may be repeated."""
@@ -145,7 +169,9 @@ def import_(
                 f"{file} is of run {filed.run}, and codes mean nothing without the book that made "
                 f"them, but {at.run} has a book of its own: with --any-book it is done all the same"
             )
-        restored = import_banks(at.client, at.run, at.config, filed)
+        restored = import_banks(
+            at.client, at.run, at.config, filed, restore=restore, begun=at.begun
+        )
     if as_json:
         print_json({"run": at.run, "file": str(file), **asdict(restored)})
     else:
@@ -153,6 +179,11 @@ def import_(
             f"{at.words}: {restored.added} entries added, {restored.merged} were there already "
             f"(of {restored.entries})"
         )
+        if restored.before:
+            typer.echo(
+                f"{restored.before} had been taken in from this file before and were left as they "
+                "are: --restore brings back those that have gone since"
+            )
 
 
 def _opened(place: str, run: str | None) -> AbstractContextManager[BankPlace]:

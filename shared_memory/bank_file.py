@@ -5,14 +5,15 @@ that; entries are in order of domain, bank, origin and prompt, so that the same 
 file and entries of one episode stand together.
 Nothing of a file is taken in before its checksum has been compared. Taking one in is done in
 numbered batches, each in one step of the server, so that an import that broke off can be repeated
-and counts nothing twice. Entries that the bank has already have their counts added.
+and counts nothing twice. Entries that the bank has already have their counts added, or, where the
+bank's own file is restored, keep the larger.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -80,11 +81,12 @@ class FiledEntry:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What an import did; entries whose batch had been taken in before are not counted."""
+    """What an import did: entries = added + merged + before."""
 
     entries: int  # that the file has
     added: int  # that the banks did not have
-    merged: int  # that they had: their counts were added
+    merged: int  # that they had: their counts were added, or the larger taken
+    before: int  # that an earlier import of this file had taken in: left as they are
 
 
 def export_banks(client: redis.Redis, run: str, domains: tuple[str, ...], path: Path) -> BankFile:
@@ -161,39 +163,61 @@ def filed_entries(path: Path) -> Iterator[FiledEntry]:
 
 
 def import_banks(
-    client: redis.Redis, run: str, config: BankConfig, filed: BankFile, *, deadline_s: float = 60.0
+    client: redis.Redis,
+    run: str,
+    config: BankConfig,
+    filed: BankFile,
+    *,
+    restore: bool = False,
+    begun: Mapping[str, BankConfig] | None = None,
+    deadline_s: float = 60.0,
 ) -> Restored:
     """Add a file's entries to the banks of a run; may be repeated where it broke off.
 
-    The banks' budgets hold: what is too much retires.
+    With `restore` counts are not added, but the larger of the two stays, and entries that have gone
+    since an earlier import of this file come back. Versions of another run's book mean nothing in
+    this one: its entries count as seen with the version before the latest. The banks' budgets hold:
+    what is too much retires. `begun` has the settings of domains that keep to others than `config`.
 
     Raises SharedMemoryError where the banks hold procedures of another width, and ServerFullError
     where the server stays at its memory limit for longer than the deadline.
     """
-    added = merged = 0
+    added = merged = before = 0
+    guard = "" if restore else f"import:{filed.checksum}"
+    version = _known_version(client, run, filed)
     for number, batch in enumerate(_batches(filed_entries(filed.path))):
         keys = RunKeys(run).domain(batch[0].domain)
-        reply = push_back(partial(_restore, client, keys, config, filed, number, batch), deadline_s)
-        refuse_unfit(reply, keys, batch[0].width, config)
-        added += int(reply[1])
-        merged += int(reply[2])
-    return Restored(filed.entries, added, merged)
+        mine = (begun or {}).get(keys.name, config)
+        reply = push_back(
+            partial(_restore, client, keys, mine, (guard, number), batch, version), deadline_s
+        )
+        refuse_unfit(reply, keys, batch[0].width, mine)
+        fresh, known = int(reply[1]), int(reply[2])
+        added += fresh
+        merged += known
+        before += len(batch) - fresh - known
+    return Restored(filed.entries, added, merged, before)
+
+
+def _known_version(client: redis.Redis, run: str, filed: BankFile) -> int | None:
+    """The version of this run that a file's entries count as seen with; None: each its own."""
+    if filed.run == run:
+        return None
+    latest = PublishedWeights(client, run).latest_version()
+    return max(0, (latest or 0) - 1)
 
 
 def _restore(
     client: redis.Redis,
     keys: DomainKeys,
     config: BankConfig,
-    filed: BankFile,
-    number: int,
+    guard: tuple[str, int],
     batch: list[FiledEntry],
+    version: int | None,
 ) -> Any:
     call(client, "SADD", RunKeys(keys.run).domains, keys.name)
     sign = SIGNS.index(batch[0].sign) + 1
-    arguments = [
-        *step_arguments(batch[0].width, config),
-        *(sign, f"import:{filed.checksum}", number),
-    ]
+    arguments = [*step_arguments(batch[0].width, config), sign, *guard]
     entries = [stored_entry(each.record, each.width) for each in batch]
     origins: dict[bytes, bytes] = {}
     places: list[tuple[bytes, int]] = []
@@ -211,7 +235,8 @@ def _restore(
         codes = each.record[: each.width]
         detail = (origin, entry.decision, entry.accepted, start, len(entry.prompt_tokens))
         arguments.extend((entry_key(codes, entry.action), codes, each.times, each.refused))
-        arguments.extend((each.version, entry.book_version, DETAIL.pack(*detail)))
+        seen_with = each.version if version is None else version
+        arguments.extend((seen_with, entry.book_version, DETAIL.pack(*detail)))
     return RESTORE.run(client, step_keys(keys), arguments)
 
 

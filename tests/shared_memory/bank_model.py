@@ -174,6 +174,11 @@ class BankModel:
                 entry.refused *= 2
             self._file(sign, bank.entries)
 
+    def restore_own_file(self) -> None:
+        """Take in what an export of these very banks holds, of each count the larger."""
+        for sign, bank in enumerate(self.banks):
+            self._file(sign, bank.entries)
+
     def snapshot(self) -> tuple[ModelBank, ModelBank]:
         """What a replica should hold now."""
         return copy.deepcopy(self.banks)

@@ -11,13 +11,15 @@ import redis
 
 from configs.schema import BankConfig
 from shared_memory.bank import Bank
-from shared_memory.bank_file import BankFile, export_banks, import_banks, read_header
+from shared_memory.bank_file import BankFile, Restored, export_banks, import_banks, read_header
 from shared_memory.bank_reading import bank_memory, most_used, server_memory
+from shared_memory.bank_reencoding import BankReencoding
 from shared_memory.connection import call
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
 from shared_memory.records import SIGNS, Decision, Episode
 from shared_memory.replica import BankReplica
+from shared_memory.weights import PublishedWeights
 
 EpisodeMaker = Callable[..., Episode]
 Held = dict[tuple[str, str, bytes], tuple[int, int, bytes]]
@@ -64,7 +66,7 @@ def test_a_file_brings_back_the_same_banks(
     other = Bank(client, "other", BankConfig())
     restored = import_banks(client, "other", BankConfig(), written)
     assert (restored.added, restored.merged) == (len(before), 0)
-    assert held(other) == before
+    assert held(other) == {key: (times, 0, codes) for key, (times, _, codes) in before.items()}
     assert other.verify().problems == ()
     replica = BankReplica(client, "other", ["blocks", "ferry"], BankConfig(), actions=True)
     replica.refresh()
@@ -74,6 +76,69 @@ def test_a_file_brings_back_the_same_banks(
                 codes for (d, s, _), (_, _, codes) in before.items() if (d, s) == (domain, sign)
             }
             assert replica.sizes()[domain, sign] == len(unique)
+
+
+def test_a_run_that_lost_its_banks_has_them_back(
+    client: redis.Redis, make_episode: EpisodeMaker, tmp_path: Path
+) -> None:
+    bank = filled(client, "run", make_episode)
+    before = held(bank)
+    written = export_banks(client, "run", bank.domains(), tmp_path / "bank")
+    client.flushall()
+    PublishedWeights(client, "run").publish(2, b"older than most of the entries")
+    import_banks(client, "run", BankConfig(), written)
+    assert held(bank) == before
+
+
+@pytest.mark.parametrize(("published", "version"), [(None, 0), (0, 0), (3, 2), (99, 98)])
+def test_entries_of_another_run_are_stale(
+    client: redis.Redis,
+    make_episode: EpisodeMaker,
+    tmp_path: Path,
+    published: int | None,
+    version: int,
+) -> None:
+    """Whatever their versions were, they are encoded again with the next version."""
+    bank = Bank(client, "run", BankConfig())
+    bank.push([make_episode(1, version=60), make_episode(2, version=3)])
+    written = export_banks(client, "run", bank.domains(), tmp_path / "bank")
+    other = Bank(client, "other", BankConfig())
+    if published is not None:
+        PublishedWeights(client, "other").publish(published, b"a book of its own")
+    import_banks(client, "other", BankConfig(), written)
+    assert {last_version for _, last_version, _ in held(other).values()} == {version}
+    upcoming = 1 if published is None else published + 1
+    stale = BankReencoding(client, "other", BankConfig()).stale("blocks", "success", upcoming, 99)
+    assert len(stale) == written.entries
+    assert other.verify().problems == ()
+
+
+def test_what_has_gone_is_restored_and_nothing_is_doubled(
+    client: redis.Redis, make_episode: EpisodeMaker, tmp_path: Path
+) -> None:
+    bank = filled(client, "run", make_episode)
+    written = export_banks(client, "run", bank.domains(), tmp_path / "bank")
+    import_banks(client, "run", BankConfig(), written)
+    before = held(bank)  # all counts twice
+    for config in (BankConfig(), BankConfig(max_version_lag=1)):
+        restored = import_banks(client, "run", config, written, restore=True)
+        assert restored == Restored(len(before), 0, len(before), 0)
+        assert held(bank) == before
+    gone = bank.retire(3)
+    assert 0 < gone < len(before)
+    assert import_banks(client, "run", BankConfig(), written) == Restored(
+        len(before), 0, 0, len(before)
+    )
+    for again in (0, gone):
+        restored = import_banks(client, "run", BankConfig(), written, restore=True)
+        assert restored == Restored(len(before), gone - again, len(before) - gone + again, 0)
+        assert held(bank).keys() == before.keys()
+        assert bank.verify().problems == ()
+    times = {key: count for key, (count, _, _) in held(bank).items()}
+    assert all(
+        2 * times[key] == count if version < 3 else times[key] == count
+        for key, (count, version, _) in before.items()
+    )
 
 
 def test_an_import_that_is_repeated_changes_nothing(
@@ -86,7 +151,7 @@ def test_an_import_that_is_repeated_changes_nothing(
     assert import_banks(client, "other", BankConfig(), written).added > 0
     once = held(other)
     repeated = import_banks(client, "other", BankConfig(), written)
-    assert (repeated.added, repeated.merged) == (0, 0)
+    assert (repeated.added, repeated.merged, repeated.before) == (0, 0, written.entries)
     assert held(other) == once
     assert other.verify().problems == ()
     assert other.statistics().finished == 1  # no episode of this run came with the file

@@ -180,6 +180,15 @@ class Histories(RuleBasedStateMachine):
             self.model.import_own_file()
 
     @rule()
+    def restore_over_itself(self) -> None:
+        """The banks' file is restored over them: nothing changes."""
+        with tempfile.TemporaryDirectory() as folder:
+            filed = export_banks(self.client, "run", self.bank.domains(), Path(folder) / "bank")
+            done = import_banks(self.client, "run", self.config, filed, restore=True)
+        assert (done.added, done.merged) == (0, filed.entries)
+        self.model.restore_own_file()
+
+    @rule()
     def trim(self) -> None:
         """The log forgets: who is behind must read all anew."""
         call(self.client, "XTRIM", self.keys.log, "MAXLEN", 0)
