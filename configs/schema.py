@@ -111,7 +111,7 @@ class RenderingConfig(Section):
 
 
 class MemoryConfig(Section):
-    """Working memory M: N slots of width D_m, written below and read above one layer."""
+    """Working memory M: N slots of width D_m, written at some layers and read above the last."""
 
     use: Literal["procedure", "none"] = Field(
         "procedure",
@@ -121,7 +121,28 @@ class MemoryConfig(Section):
     slots: Positive = Field(8, description="N")
     width: Positive = Field(64, description="D_m")
     layer: Positive = Field(2, description="Layers below the memory.")
+    also_written_at: tuple[int, ...] = Field(
+        (),
+        description="Numbers of layers below `layer`, rising: M is written after those first, and "
+        "each further write goes on from the last one's M.",
+        exclude_if=lambda layers: not layers,  # results kept from before are of this configuration
+    )
     heads: Positive = 4
+
+    @property
+    def written_at(self) -> tuple[int, ...]:
+        """After how many layers memory is written, each time."""
+        return (*self.also_written_at, self.layer)
+
+    @model_validator(mode="after")
+    def _written_from_below(self) -> MemoryConfig:
+        written = self.written_at
+        if written[0] < 1 or list(written) != sorted(set(written)):
+            raise ValueError(
+                f"also_written_at = {list(self.also_written_at)} must be numbers of layers from 1 "
+                f"on, rising, and below layer = {self.layer}, where memory is written last"
+            )
+        return self
 
 
 class BookConfig(Section):

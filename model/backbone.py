@@ -6,6 +6,7 @@ they read from memory.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -141,11 +142,20 @@ class Backbone(nn.Module):
 
     def run_below(self, embedded: Tensor, positions: Tensor, packing: Packing) -> Tensor:
         """The layers below the memory (or all), on packed sequences: (P, D) → (P, D)."""
+        return self.states_after((len(self.below),), embedded, positions, packing)[0]
+
+    def states_after(
+        self, layers: Sequence[int], embedded: Tensor, positions: Tensor, packing: Packing
+    ) -> list[Tensor]:
+        """The hidden states (P, D) after so many layers, for each of `layers`, rising."""
         hidden = embedded[None]
         rotary = self.rotary(hidden, positions[None])
-        for index in self.below:
+        states = []
+        for index in range(layers[-1]):
             hidden = self.layer(index, hidden, rotary, packing)
-        return hidden[0]
+            if index + 1 in layers:
+                states.append(hidden[0])
+        return states
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) → (…, V) in float32; with the embeddings' own weights where they are tied."""

@@ -1,8 +1,9 @@
 """Batched incremental decoding with slots: episodes of different length enter and leave.
 
-Below the memory each slot keeps its keys and values: only new tokens are ever fed, once a
-decision, together with its `<act>`. Above it a decision has a cache of its own, as long as one
-action; contrastive decoding repeats only that, in the same batch.
+Below the memory each slot keeps its keys and values, of every layer and every write of memory:
+only new tokens are ever fed, once a decision, together with its `<act>`. Above it a decision has
+a cache of its own, as long as one action; contrastive decoding repeats only that, in the same
+batch.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class DecodingEngine:
             backbone.head_width,
             self._table.to(backbone.dtype),
         )
-        self._memory_keys = self._table.new_zeros(slots, max_tokens, D_m)
+        self._writes = model.writes
+        self._memory_keys = self._table.new_zeros(len(self._writes), slots, max_tokens, D_m)
         self._memory_values = torch.zeros_like(self._memory_keys)
         self._texts = SlotTexts(model.tokenizer, slots, max_tokens)
         self._above = _Answers(
@@ -97,37 +99,43 @@ class DecodingEngine:
     def read(self, slots: Sequence[int]) -> Reading:
         """Feed `<act>` and compute the procedure R of each slot's next decision."""
         slots = list(slots)
-        decision = self._run_below(slots)  # (B, D)
-        lengths = torch.tensor(
-            [self._texts.lengths[slot] for slot in slots], device=decision.device
-        )
+        decisions = self._run_below(slots)  # (B, D) at each write
+        device = self._table.device
+        lengths = torch.tensor([self._texts.lengths[slot] for slot in slots], device=device)
         T = max(self._texts.lengths[slot] for slot in slots)
         keys, values = self._memory_keys, self._memory_values
         if slots == list(range(len(slots))):  # a view suffices
-            keys, values = keys[: len(slots), :T], values[: len(slots), :T]
+            keys, values = keys[:, : len(slots), :T], values[:, : len(slots), :T]
         else:
-            rows = torch.tensor(slots, device=decision.device)
-            keys, values = keys[rows, :T], values[rows, :T]
-        seen = torch.arange(T, device=decision.device) < lengths[:, None, None]  # (B, 1, T)
-        queries = self.model.memory_write.queries(decision)[:, None]  # (B, 1, N, D_m)
-        memory = self.model.memory_write(queries, keys, values, seen)[:, 0]  # (B, N, D_m)
-        quantised = self.model.quantise(memory)
+            rows = torch.tensor(slots, device=device)
+            keys, values = keys[:, rows, :T], values[:, rows, :T]
+        seen = torch.arange(T, device=device) < lengths[:, None, None]  # (B, 1, T)
+        memory: Tensor = self.model.memory_write.initial
+        for number, write in enumerate(self._writes):
+            queries = write.queries(decisions[number])[:, None]  # (B, 1, N, D_m)
+            memory = write(queries, keys[number], values[number], seen, memory)
+        quantised = self.model.quantise(memory[:, 0])  # of (B, N, D_m)
         return Reading(quantised.codes.cpu().numpy().astype(np.uint16), quantised.procedure)
 
-    def _run_below(self, slots: list[int]) -> Tensor:
-        """Feed what waits, and `<act>`; the hidden states (B, D) of `<act>`."""
+    def _run_below(self, slots: list[int]) -> list[Tensor]:
+        """Feed what waits, and `<act>`; at each write the hidden states (B, D) of `<act>`."""
         fed, starts = self._texts.take(slots)
         counts, hidden = self._embed(fed)
         growth = self._below.grow(slots, starts, counts)
         rotary = self._rotary.index_select(0, growth.positions)
+        written_at = self.model.config.memory.written_at
+        decisions: list[Tensor] = []
         for index in self.model.backbone.below:
             attend = partial(self._below.attend, index, growth)
             hidden = self._layers[index](hidden, rotary, attend)
-        keys, values = self.model.memory_write.keys_values(hidden)  # (P, D_m)
-        self._memory_keys.view(-1, keys.shape[1]).index_copy_(0, growth.places, keys)
-        self._memory_values.view(-1, keys.shape[1]).index_copy_(0, growth.places, values)
+            if index + 1 in written_at:
+                number = len(decisions)
+                kept = self._writes[number].keys_values(hidden)  # (P, D_m) each
+                for cache, new in zip((self._memory_keys, self._memory_values), kept, strict=True):
+                    cache[number].view(-1, new.shape[1]).index_copy_(0, growth.places, new)
+                decisions.append(hidden[growth.last])
         self._texts.grow(slots, counts)
-        return hidden[growth.last]
+        return decisions
 
     def _embed(self, fed: Sequence[Sequence[int]]) -> tuple[list[int], Tensor]:
         """How many positions each sequence takes, and their embeddings (P, D), end to end."""

@@ -1,9 +1,10 @@
 """The small LM with working memory M and procedure-book C (NeSyPr, phase 1).
 
-The layers below the memory read the whole sequence. At every decision they write M, which is cut
-into n chunks and quantised to the procedure R. The layers above see nothing but the action's own
-tokens and R: what the answer knows of the task, the book let through. So memory cannot be
-bypassed (ours; with the prompt visible above, a network trained from nothing ignored R).
+The layers below the memory read the whole sequence. At every decision they write M, once or at
+several layers, which is cut into n chunks and quantised to the procedure R. The layers above see
+nothing but the action's own tokens and R: what the answer knows of the task, the book let
+through. So memory cannot be bypassed (ours; with the prompt visible above, a network trained from
+nothing ignored R).
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ class ProcedureLM(SmallLM):
         config = self.config
         self.chunks = config.memory.slots * config.memory.width // config.book.width  # n
         self.memory_write = MemoryWrite(config)
+        self.further_writes = nn.ModuleList(
+            MemoryWrite(config, first=False) for _ in config.memory.also_written_at
+        )
         self.book = ProcedureBook(config.book, self.chunks)
         self.memory_reads = nn.ModuleList(
             MemoryRead(config, self.chunks) for _ in self.backbone.above
@@ -43,6 +47,12 @@ class ProcedureLM(SmallLM):
     def parameter_count(self) -> int:
         """Trained numbers, the book's K·d included."""
         return super().parameter_count + self.book.codes.numel()
+
+    @property
+    def writes(self) -> list[MemoryWrite]:
+        """The writing of memory after each of `memory.written_at` layers; the first has M₀."""
+        further = [write for write in self.further_writes if isinstance(write, MemoryWrite)]
+        return [self.memory_write, *further]
 
     @property
     def reads(self) -> list[MemoryRead]:
@@ -65,19 +75,26 @@ class ProcedureLM(SmallLM):
 
     def write_batch(self, batch: TraceBatch) -> tuple[Tensor, Tensor]:
         """The memory M (S, N, D_m) of every decision, and the hidden states below (P, D)."""
-        hidden = self.backbone.run_below(
-            self.backbone.embed_words(batch.words), batch.positions, batch.packing
-        )  # (P, D)
-        keys, values = self.memory_write.keys_values(hidden)  # (P, D_m)
+        states = self.backbone.states_after(
+            self.config.memory.written_at,
+            self.backbone.embed_words(batch.words),
+            batch.positions,
+            batch.packing,
+        )  # (P, D) each
         seen = batch.decisions.pad(batch.positions[batch.act])  # (B, decisions)
-        places = torch.arange(batch.packing.longest, device=hidden.device)
-        memory = self.memory_write(
-            batch.decisions.pad(self.memory_write.queries(hidden[batch.act])),
-            batch.packing.pad(keys),
-            batch.packing.pad(values),
-            places <= seen[..., None],  # (B, decisions, T)
-        )  # (B, decisions, N, D_m)
-        return batch.decisions.unpad(memory), hidden
+        places = torch.arange(batch.packing.longest, device=seen.device)
+        mask = places <= seen[..., None]  # (B, decisions, T)
+        memory: Tensor = self.memory_write.initial
+        for write, hidden in zip(self.writes, states, strict=True):
+            keys, values = write.keys_values(hidden)  # (P, D_m)
+            memory = write(
+                batch.decisions.pad(write.queries(hidden[batch.act])),
+                batch.packing.pad(keys),
+                batch.packing.pad(values),
+                mask,
+                memory,
+            )  # (B, decisions, N, D_m)
+        return batch.decisions.unpad(memory), states[-1]
 
     def answer(self, inputs: Tensor, procedure: Tensor) -> Tensor:
         """Logits (S, L, V) of an action's tokens given its first ones (S, L) and R (S, n, d)."""

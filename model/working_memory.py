@@ -1,4 +1,4 @@
-"""Working memory: N slots written below, and read above, one layer (NeSyPr; LM2's gates).
+"""Working memory: N slots, written at one or several layers, read above (NeSyPr; LM2's gates).
 
 Written anew for each decision from all tokens up to its `<act>`, so that one pass over a trace
 supervises every decision of it, and no answer leaks into the memory that serves it (ours).
@@ -17,14 +17,19 @@ class MemoryWrite(nn.Module):
     """E = CrossAttn(query, key=value=H); M = g_in ⊙ tanh(E) + g_forget ⊙ M₀.
 
     The query is M₀'s own plus a projection of the decision's hidden state (ours): with M₀ alone
-    all decisions of a trace would ask for the same.
+    all decisions of a trace would ask for the same. A write at a higher layer has the memory of
+    the write below in place of M₀, as LM2 hands memory from layer to layer; its query is still
+    one of its own plus a projection of that layer's hidden state (ours: LM2 asks with M itself).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    initial: nn.Parameter  # M₀ (N, D_m), of the first write only
+
+    def __init__(self, config: ModelConfig, first: bool = True) -> None:
         super().__init__()
         D, N, D_m = config.width, config.memory.slots, config.memory.width
         self.slots, self.width, self.heads = N, D_m, config.memory.heads
-        self.initial = nn.Parameter(torch.randn(N, D_m) * 0.5)  # M₀
+        if first:
+            self.initial = nn.Parameter(torch.randn(N, D_m) * 0.5)
         self.query_bias = nn.Parameter(torch.randn(N, D_m) * 0.1)
         self.norm = nn.RMSNorm(D)
         self.query = nn.Linear(D, N * D_m, bias=False)
@@ -52,6 +57,7 @@ class MemoryWrite(nn.Module):
         keys: Tensor,  # (B, T, D_m)
         values: Tensor,  # (B, T, D_m)
         mask: Tensor,  # (B, Q, T) bool: tokens up to the <act>; at least one
+        before: Tensor,  # M₀ (N, D_m), or what the write below made (B, Q, N, D_m)
     ) -> Tensor:
         """The memory M of each decision: (B, Q, N, D_m)."""
         B, T, _ = keys.shape
@@ -65,7 +71,7 @@ class MemoryWrite(nn.Module):
         )
         E = self.output(attended.transpose(1, 2).reshape(queries.shape))  # (B, Q, N, D_m)
         g_in, g_forget = torch.sigmoid(self.gate_in(E)), torch.sigmoid(self.gate_forget(E))
-        memory: Tensor = g_in * torch.tanh(E) + g_forget * self.initial
+        memory: Tensor = g_in * torch.tanh(E) + g_forget * before
         return memory
 
 
