@@ -41,6 +41,7 @@ from learner.teacher import SimulatorKind, TeacherPool, TeacherStatistics
 from learner.teaching import Teaching
 from shared_memory.bank import Bank
 from shared_memory.bank_reencoding import BankReencoding
+from shared_memory.errors import ServerFullError, TooFewCopiesError
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.queues import PlanQueue, Ticket, TraceQueue
 from shared_memory.records import Trace
@@ -288,7 +289,10 @@ class LearnerService:
             case schedule.Retire(min_version):
                 self._doing = f"retires bank entries before version {min_version}"
                 deadline_s = RETIRE_DEADLINE_S if self._early is None else RETIRE_ALL_DEADLINE_S
-                self._bank.retire(min_version, deadline_s=deadline_s)
+                try:
+                    self._bank.retire(min_version, deadline_s=deadline_s)
+                except (ServerFullError, TooFewCopiesError) as error:
+                    self._put_off("retiring bank entries", error)
                 self._handle(schedule.Retired())
             case schedule.Reencode(seconds):
                 self._doing = "encodes bank entries again"
@@ -377,10 +381,20 @@ class LearnerService:
 
     def _go_on_reencoding(self, seconds: float) -> None:
         began = time.monotonic()
-        going = self._reencoding is not None and self._reencoding.go_on(seconds)
+        try:
+            going = self._reencoding is not None and self._reencoding.go_on(seconds)
+        except (ServerFullError, TooFewCopiesError) as error:
+            self._put_off("encoding bank entries again", error)
+            going = False
         if not going:
             self._reencoding = None
         self._handle(schedule.Reencoded(time.monotonic() - began, not going))
+
+    def _put_off(self, chore: str, error: ServerFullError | TooFewCopiesError) -> None:
+        """Banks can wait for a server that cannot write now; learning goes on."""
+        sentence = f"{chore} for version {self._schedule.version} is put off: {error}"
+        if sentence not in self._complaints:
+            self._complaints.append(sentence)
 
     # -- checkpoints ----------------------------------------------------------------------------
 
@@ -489,7 +503,10 @@ class LearnerService:
                 "traces_held": len(self._reservoir),
                 **{k: float(v) for k, v in asdict(self._teaching.statistics).items()},
             }
-            self._heartbeats.beat("learner", self._doing, numbers)
+            try:
+                self._heartbeats.beat("learner", self._doing, numbers)
+            except ServerFullError as error:
+                self._put_off("telling the server how it goes", error)
 
 
 def _plan_reclaim_s(config: TeacherConfig) -> float:

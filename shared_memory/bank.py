@@ -149,7 +149,8 @@ class Bank:
         """Retire all entries last seen with a book version below `min_version`; how many.
 
         Done in small steps so that actors are served meanwhile; past the deadline it stops, and
-        the next call goes on.
+        the next call goes on. Raises SharedMemoryError; ServerFullError or TooFewCopiesError where
+        the server was so until the deadline.
         """
         deadline = time.monotonic() + deadline_s
         retired = 0
@@ -157,13 +158,13 @@ class Bank:
             keys = self._keys.domain(domain)
             for number in (1, 2):  # M+, M-
                 while time.monotonic() < deadline:
-                    reply = RETIRE.run(
-                        self._client,
-                        step_keys(keys),
-                        (
-                            *step_arguments(0, self._config),
-                            *(number, min_version, _RETIRED_A_STEP),
-                        ),
+                    arguments = (
+                        *step_arguments(0, self._config),
+                        *(number, min_version, _RETIRED_A_STEP),
+                    )
+                    reply = push_back(
+                        partial(RETIRE.run, self._client, step_keys(keys), arguments),
+                        deadline - time.monotonic(),
                     )
                     if isinstance(reply, list):
                         refuse_unfit(reply, keys, 0, self._config)

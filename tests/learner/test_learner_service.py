@@ -10,15 +10,19 @@ import redis
 from learner_world import DOMAINS, RUN, ParrotStudent, push, requests, setting, wait_for
 
 from configs.schema import BankConfig, SharedMemoryConfig
+from learner import schedule
 from learner.checkpoint import CheckpointFolder
 from learner.errors import LearnerError
 from learner.learner import LearnerService
 from learner.reencoding import Reencoding
 from shared_memory.bank import Bank
+from shared_memory.bank_reencoding import BankReencoding
+from shared_memory.connection import call
 from shared_memory.heartbeat import Heartbeats
 from shared_memory.outcomes import OutcomeLog
 from shared_memory.queues import PlanQueue, TraceQueue
 from shared_memory.records import Codes, Decision, Episode, PlanOutcomeRecord
+from shared_memory.server_clients import ServerClient
 from shared_memory.weights import PublishedWeights
 
 
@@ -290,3 +294,49 @@ def test_what_becomes_of_bank_entries_when_versions_are_published(
         assert held == {(number,) * 3 for number in range(9)}
         versions = {each.last_version for _, each in bank.entries(DOMAINS[0], "success")}
         assert min(versions) >= learner.version - 1
+
+
+def test_banks_wait_where_the_server_is_full(client: redis.Redis, tmp_path: Path) -> None:
+    """Encoding entries again is put off, and learning goes on once there is room."""
+    config = BankConfig(on_new_version="reencode")
+    Bank(client, RUN, config).push([bank_episode(number, 0) for number in range(9)], requests(8))
+
+    class FillingCodes(NextCodes):
+        def encode(self, prompts: Sequence[Sequence[int]]) -> list[Codes | None]:
+            call(client, "CONFIG", "SET", "maxmemory", 1)
+            return super().encode(prompts)
+
+    learner = LearnerService(
+        replace(setting(tmp_path), shared_memory=SharedMemoryConfig(bank=config)),
+        client,
+        ParrotStudent,
+        reencode=lambda _entries, domains, version, _: Reencoding(
+            BankReencoding(client, RUN, config, deadline_s=0.1),
+            *(domains, version, FillingCodes if version == 1 else NextCodes),
+        ),
+    )
+    thread = threading.Thread(target=learner.run)
+    thread.start()
+    try:
+        wait_for(lambda: learner.status().complaints, 60.0)
+        call(client, "CONFIG", "SET", "maxmemory", 0)
+        wait_for(lambda: learner.version >= 3, 60.0)
+    finally:
+        call(client, "CONFIG", "SET", "maxmemory", 0)
+        learner.ask_stop()
+        thread.join(15)
+    assert any(
+        sentence.startswith("encoding bank entries again for version 1 is put off")
+        for sentence in learner.status().complaints
+    )
+    assert Bank(client, RUN, config).statistics().total("success").reencoded == 9
+
+
+def test_retiring_is_put_off_where_copies_are_too_few(client: redis.Redis, tmp_path: Path) -> None:
+    bank = Bank(client, RUN, BankConfig())
+    bank.push([bank_episode(number, 0) for number in range(9)])
+    learner = LearnerService(setting(tmp_path), client, ParrotStudent)
+    assert isinstance(client, ServerClient)
+    client.copies, client.copies_deadline_s = 1, 0.02  # and there is no replica
+    assert learner._carry_out(schedule.Retire(1))
+    assert "retiring bank entries" in learner.status().complaints[0]

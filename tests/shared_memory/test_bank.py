@@ -15,12 +15,13 @@ from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.bank import Bank, PushResult, SignTotals
 from shared_memory.codec import pack_codes
 from shared_memory.connection import call, connect
-from shared_memory.errors import ServerFullError, SharedMemoryError
+from shared_memory.errors import ServerFullError, SharedMemoryError, TooFewCopiesError
 from shared_memory.keys import RunKeys
 from shared_memory.outcomes import EpisodeEvent, OutcomeLog
 from shared_memory.records import SIGNS, Episode, PlanRequest, Sign
 from shared_memory.replica import BankReplica
 from shared_memory.server import EmbeddedServer
+from shared_memory.server_clients import ServerClient
 
 EpisodeMaker = Callable[..., Episode]
 RequestMaker = Callable[..., PlanRequest]
@@ -386,6 +387,22 @@ def test_a_full_server_pushes_back_and_recovers(
         freed.join()
         assert_holds(bank, [*episodes, refused])
         client.close()
+
+
+def test_retiring_waits_for_copies(client: redis.Redis, make_episode: EpisodeMaker) -> None:
+    bank = Bank(client, "run", BankConfig())
+    episodes = [make_episode(number, version=1 + number) for number in range(8)]
+    bank.push(episodes)
+    assert isinstance(client, ServerClient)
+    client.copies, client.copies_deadline_s = 1, 0.02  # and there is no replica
+    with pytest.raises(TooFewCopiesError, match="waited"):
+        bank.retire(3, deadline_s=0.1)
+    found = threading.Timer(0.2, lambda: setattr(client, "copies", 0))
+    found.start()
+    bank.retire(5, deadline_s=30.0)
+    found.join()
+    assert sum(contents(episodes[4:]).values()) == bank.statistics().total("success").entries
+    assert bank.verify().problems == ()
 
 
 def test_a_full_server_lets_entries_retire(tmp_path: Path, make_episode: EpisodeMaker) -> None:
