@@ -98,7 +98,7 @@ class RaySession:
             }
         try:
             ray.init(**settings)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # a node that starts too slowly raises a bare one
             where, remedy = "here", "`nesypr doctor` checks what it needs"
             if self.address is not None:
                 where = f"at {self.address}"
