@@ -30,6 +30,9 @@ def check_hosts(address: str, server: str | None, environment: Mapping[str, str]
             return _ask(memory.model_dump_json(), url)
     except NesyprError as error:
         return [Check("cluster", "broken", str(error), "mend that, and ask again")]
+    except Exception as error:  # noqa: BLE001 - shown to the user as what was found
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return [Check("cluster", "broken", words, "look with `ray status`, and ask again")]
 
 
 def _ask(memory: str, url: str | None) -> list[Check]:

@@ -85,6 +85,8 @@ def test_facts_of_this_host(tmp_path: Path) -> None:
     assert "sesame" not in trouble
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_host_of_a_cluster_is_asked(tmp_path: Path) -> None:
     """A head and a worker, each a `ray start` with Ray's token, and a server that both reach."""
     ray_token.ensure_token_file({"HOME": str(tmp_path)})
