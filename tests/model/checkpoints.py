@@ -59,12 +59,16 @@ def make_checkpoint(folder: Path, model_type: str, seed: int = 0, **changes: Any
     return folder
 
 
-def config_for(folder: Path | str, **changes: Any) -> ModelConfig:
+def config_for(
+    folder: Path | str, also_written_at: tuple[int, ...] = (), **changes: Any
+) -> ModelConfig:
     """A small memory above the second layer of a checkpoint."""
     settings: dict[str, Any] = {
         "pretrained": str(folder),
         "max_tokens": 96,
-        "memory": MemoryConfig(slots=3, width=16, layer=2, heads=2),
+        "memory": MemoryConfig(
+            slots=3, width=16, layer=2, also_written_at=also_written_at, heads=2
+        ),
         "book": BookConfig(codes=16, width=8),
     }
     return ModelConfig.model_validate(settings | changes)

@@ -10,8 +10,14 @@ from configs.schema import BookConfig, MemoryConfig, ModelConfig
 from model import ProcedureLM
 
 
+@pytest.fixture
+def also_written_at() -> tuple[int, ...]:
+    """Memory is written once; tests marked `ONE_AND_TWO_WRITES` run with a second write too."""
+    return ()
+
+
 @pytest.fixture(params=["words", "atoms"])
-def config(request: pytest.FixtureRequest) -> ModelConfig:
+def config(request: pytest.FixtureRequest, also_written_at: tuple[int, ...]) -> ModelConfig:
     return ModelConfig(
         positions=request.param,
         layers=3,
@@ -19,7 +25,7 @@ def config(request: pytest.FixtureRequest) -> ModelConfig:
         heads=2,
         feed_forward=48,
         max_tokens=64,
-        memory=MemoryConfig(slots=3, width=16, layer=2, heads=2),
+        memory=MemoryConfig(slots=3, width=16, layer=2, also_written_at=also_written_at, heads=2),
         book=BookConfig(codes=16, width=8),
     )
 

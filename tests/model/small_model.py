@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from model import EncodedTrace, ProcedureLM
 
+ONE_AND_TWO_WRITES = pytest.mark.parametrize(
+    "also_written_at", [(), (1,)], ids=["one write", "two writes"]
+)
 WORDS = ("<pad>", "<domain>", "<goal>", "<state>", "<act>", "<end>", "go", "take")
 NAMES = tuple(f"place{number}" for number in range(1, 7))
 

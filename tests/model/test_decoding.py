@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from small_model import anew_trace_of, trace_of
+from small_model import ONE_AND_TWO_WRITES, anew_trace_of, trace_of
 
 from model import DecodingEngine, EncodedTrace, ModelError, ProcedureLM, collate
 from model.choosing import Sampling
@@ -48,6 +48,7 @@ def fed_after(trace: EncodedTrace, decision: int) -> tuple[int, ...]:
     return trace.tokens[trace.decisions[decision][0] + 1 : (*following, len(trace.tokens))[0]]
 
 
+@ONE_AND_TWO_WRITES
 def test_incremental_decoding_equals_the_full_pass(model: ProcedureLM) -> None:
     """Episodes of different length enter, wait and leave in random order over three slots."""
     rng = random.Random(0)
@@ -89,6 +90,7 @@ def expected(model: ProcedureLM) -> list[list[tuple[list[int], list[int]]]]:
     return [plain_answers(model, make_trace(model, number)) for number in range(12)]
 
 
+@ONE_AND_TWO_WRITES
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -124,6 +126,7 @@ def test_any_order_of_entering_and_leaving_gives_the_same(
                     del slots[slot]
 
 
+@ONE_AND_TWO_WRITES
 def test_a_text_that_begins_anew_forgets_all_before(model: ProcedureLM) -> None:
     """Whether the answer before it is fed or not, and however often it begins within one feed."""
     encode = model.tokenizer.encode

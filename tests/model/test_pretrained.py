@@ -131,12 +131,14 @@ def test_frozen_weights_are_shared_and_not_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model_type", ["llama", "qwen2"])
 @pytest.mark.parametrize("tuning", ["frozen", "lora", "full"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "also_written_at"), [("float32", ()), ("bfloat16", ()), ("bfloat16", (1,))]
+)
 def test_everything_comes_back_bit_for_bit(
-    model_type: str, tuning: str, dtype: str, tmp_path: Path
+    model_type: str, tuning: str, dtype: str, also_written_at: tuple[int, ...], tmp_path: Path
 ) -> None:
     folder = make_checkpoint(tmp_path / "base", model_type)
-    model = made(folder, tuning=tuning, dtype=dtype)
+    model = made(folder, tuning=tuning, dtype=dtype, also_written_at=also_written_at)
     batch = collate([trace_of(model, number) for number in TRACES], model.tokenizer)
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     optimiser = torch.optim.SGD(weights, lr=0.1)

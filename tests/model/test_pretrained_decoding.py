@@ -74,10 +74,15 @@ def engine_answers(
     return found
 
 
-@pytest.mark.parametrize("model_type", SUPPORTED)
+@pytest.mark.parametrize(
+    ("model_type", "also_written_at"), [*((each, ()) for each in SUPPORTED), ("qwen2", (1,))]
+)
 @pytest.mark.parametrize("tuning", ["frozen", "lora", "full"])
-def test_the_engine_equals_the_full_pass(model_type: str, tuning: str, tmp_path: Path) -> None:
-    model = trained(make_checkpoint(tmp_path / tuning, model_type), tuning=tuning)
+def test_the_engine_equals_the_full_pass(
+    model_type: str, also_written_at: tuple[int, ...], tuning: str, tmp_path: Path
+) -> None:
+    folder = make_checkpoint(tmp_path / tuning, model_type)
+    model = trained(folder, tuning=tuning, also_written_at=also_written_at)
     traces = [trace_of(model, number) for number in range(8)]
     with torch.inference_mode():
         expected = [plain_answers(model, number) for number in range(8)]

@@ -41,7 +41,13 @@ def traces(count: int) -> list[Trace]:
     return found
 
 
-def student(folder: Path, tuning: str, dtype: str, optimiser: str = "adamw") -> DistilledLM:
+def student(
+    folder: Path,
+    tuning: str,
+    dtype: str,
+    optimiser: str = "adamw",
+    also_written_at: tuple[int, ...] = (),
+) -> DistilledLM:
     distillation = DistillationConfig.model_validate(
         {
             "optimiser": optimiser,
@@ -51,24 +57,30 @@ def student(folder: Path, tuning: str, dtype: str, optimiser: str = "adamw") -> 
             "averaging": 0.5,
         }
     )
-    config = config_for(folder, tuning=tuning, dtype=dtype)
+    config = config_for(folder, also_written_at, tuning=tuning, dtype=dtype)
     return DistilledLM(config, rendering(), distillation, seed=3)
 
 
 @pytest.mark.parametrize(
-    ("model_type", "tuning", "dtype", "optimiser"),
+    ("model_type", "tuning", "dtype", "optimiser", "also_written_at"),
     [
-        ("llama", "lora", "float32", "muon"),
-        ("llama", "full", "float32", "adamw"),
-        ("qwen2", "lora", "bfloat16", "adamw"),
-        ("qwen2", "frozen", "float32", "adamw"),
+        ("llama", "lora", "float32", "muon", ()),
+        ("llama", "full", "float32", "adamw", ()),
+        ("qwen2", "lora", "bfloat16", "adamw", ()),
+        ("qwen2", "frozen", "float32", "adamw", ()),
+        ("qwen2", "frozen", "float32", "muon", (1,)),
     ],
 )
 def test_it_distils_publishes_and_goes_on(
-    model_type: str, tuning: str, dtype: str, optimiser: str, tmp_path: Path
+    model_type: str,
+    tuning: str,
+    dtype: str,
+    optimiser: str,
+    also_written_at: tuple[int, ...],
+    tmp_path: Path,
 ) -> None:
     folder = make_checkpoint(tmp_path, model_type)
-    mine = student(folder, tuning, dtype, optimiser)
+    mine = student(folder, tuning, dtype, optimiser, also_written_at)
     learned = traces(12)
     losses = [mine.distiller.step(learned).loss for _ in range(40)]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
@@ -77,7 +89,7 @@ def test_it_distils_publishes_and_goes_on(
     for name, average in mine.distiller.averages.items():
         weight = published.get_parameter(name)
         assert torch.equal(weight, average.to(weight.dtype))
-    again = student(folder, tuning, dtype, optimiser)
+    again = student(folder, tuning, dtype, optimiser, also_written_at)
     again.restore(mine.files())
     for each in (mine, again):
         each.step(learned)

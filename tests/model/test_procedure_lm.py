@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import torch
-from small_model import trace_of
+from small_model import ONE_AND_TWO_WRITES, trace_of
 
 from configs.schema import ModelConfig
 from model import ProcedureLM, collate
@@ -33,6 +33,7 @@ def test_the_loss_is_the_plain_cross_entropy_of_every_answer_token(model: Proced
     )
 
 
+@ONE_AND_TWO_WRITES
 def test_no_answer_leaks_into_the_memory_that_serves_it(model: ProcedureLM) -> None:
     """Changing what follows an <act> changes no memory up to it, and does change later ones."""
     batch = collate([trace_of(model, 5)], model.tokenizer)
@@ -59,13 +60,15 @@ def test_the_answer_knows_the_task_only_through_the_procedure(model: ProcedureLM
     assert all(weight.grad is None for weight in model.backbone.transformer.layers[0].parameters())
 
 
+@ONE_AND_TWO_WRITES
 def test_gradients_pass_straight_through_the_book(model: ProcedureLM) -> None:
     losses = model(collate([trace_of(model, 2)], model.tokenizer))
     losses.total.backward()
-    grads = [weight.grad for weight in model.memory_write.parameters()]
+    grads = [weight.grad for write in model.writes for weight in write.parameters()]
     assert all(grad is not None and bool(grad.abs().sum() > 0) for grad in grads)
 
 
+@ONE_AND_TWO_WRITES
 def test_what_stands_beside_a_trace_changes_nothing(model: ProcedureLM) -> None:
     alone = collate([trace_of(model, 1)], model.tokenizer)
     beside = collate([trace_of(model, 1), trace_of(model, 5)], model.tokenizer)

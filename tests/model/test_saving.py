@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_model import trace_of
+from small_model import ONE_AND_TWO_WRITES, trace_of
 
 from model import (
     ModelError,
@@ -17,6 +17,7 @@ from model import (
 )
 
 
+@ONE_AND_TWO_WRITES
 def test_everything_comes_back_bit_for_bit(model: ProcedureLM, tmp_path: Path) -> None:
     model.train()
     model(
