@@ -181,7 +181,7 @@ class OrderedWorld:
             publish=0,
         )
         assert isinstance(self.learner._schedule, OrderedSchedule)
-        self.learner._schedule._longest_wait_s = 0.01
+        self.learner._schedule._longest_wait_s = 0.05
         self.learner._teaching.start()
 
     def drop_learner(self) -> None:
