@@ -277,7 +277,7 @@ def test_the_scripts_commands_are_known_to_the_rules() -> None:
     reads = {
         *("HGET", "HLEN", "HSTRLEN", "ZRANGE", "ZRANGEBYSCORE", "EXISTS", "XPENDING", "XINFO"),
         *("TIME", "XLEN", "GET", "GETRANGE", "STRLEN", "GETBIT", "HMGET", "ZCARD", "HEXISTS"),
-        "HGETALL",
+        *("HGETALL", "TYPE", "LRANGE", "XRANGE"),
     }
     for role, scripts in texts.items():
         rules = (*access._COMMANDS[role], *access._ON_WEIGHTS)
