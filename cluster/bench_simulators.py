@@ -241,7 +241,8 @@ class _Clock:
     def __enter__(self) -> None:
         signal.signal(signal.SIGPROF, _late)
         self._began = time.process_time()
-        signal.setitimer(signal.ITIMER_PROF, max(PDDLGYM_SECONDS - self.seconds, 0.001))
+        left = max(PDDLGYM_SECONDS - self.seconds, 0.001)
+        signal.setitimer(signal.ITIMER_PROF, left, 0.05)  # again: Python drops it in a destructor
 
     def __exit__(self, *error: object) -> None:
         signal.signal(signal.SIGPROF, signal.SIG_IGN)  # by default one that comes late would kill

@@ -156,7 +156,10 @@ def _version(reply: list[Any]) -> int:
     if not reply:
         return -1
     first = reply[0]
-    score = float(first[1] if isinstance(first, tuple | list) else reply[1])
+    try:
+        score = float(first[1] if isinstance(first, tuple | list) else reply[1])
+    except ValueError:
+        score = -1.0
     if not 0 <= score < 2**64:
         raise SharedMemoryError("an entry is filed under no version on the server: it is damaged")
     return int(score // 2**32)

@@ -29,6 +29,7 @@ def test_it_compares_what_both_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "simulators" in list_benches()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_pddlgym_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "PDDLGYM_SECONDS", 0.05)
     began, stdout = time.process_time(), sys.stdout

@@ -45,7 +45,7 @@ EPISODE = Episode(
 def test_every_few_episodes_one_is_kept_with_what_banks_changed(tmp_path: Path) -> None:
     log = EpisodeLog(RunFolder(tmp_path), 2, VOCABULARY)
     for number in range(5):
-        log.take(replace(EPISODE, episode=number))
+        log.take(replace(EPISODE, episode=number, task_index=number))
     lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert [line["episode"] for line in lines] == [0, 2, 4]
     first, second = lines[0]["decisions"]

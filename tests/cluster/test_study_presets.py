@@ -12,7 +12,7 @@ from cluster.study_threshold import thresholds
 from configs.errors import ConfigurationError
 
 SHIPPED = sorted((Path(configs.__file__).parent / "studies").glob("*.yaml"))
-STUDIES_WITH_PRESETS = ("capacity", "codes", "noise", "threshold")
+STUDIES_WITH_PRESETS = ("capacity", "codes", "entries", "noise", "threshold")
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)

@@ -27,6 +27,7 @@ def cluster() -> Iterator[Any]:
 
         root = str(Path(__file__).parent.parent.parent)
         ray.init(
+            address="local",  # whatever else runs on this machine
             num_cpus=2,
             include_dashboard=False,
             object_store_memory=100_000_000,
