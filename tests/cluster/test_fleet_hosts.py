@@ -7,9 +7,11 @@ acting itself does is a stand-in that sleeps.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,10 +131,12 @@ class Acting:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     made = Cluster(initialize_head=True, head_node_args=NODE, shutdown_at_exit=True)
+    environment = worker_environment()  # and this file, where workers find the stand-in
+    environment["PYTHONPATH"] += f"{os.pathsep}{Path(__file__).parent}"
     ray.init(
         address=made.address,
         log_to_driver=False,
-        runtime_env={"env_vars": worker_environment()},
+        runtime_env={"env_vars": environment},
     )
     yield made
     ray.shutdown()
@@ -214,6 +218,7 @@ def test_a_number_is_asked_for_and_ray_drains_a_host(cluster: Cluster, acting: A
     assert acting.dispatcher.failed == 0
     assert acting.lost == []
     acting.fleet.wish(FleetWish(FleetSize(1)), FleetSize(4))
-    acting.until(lambda: acting.counts() == {head: 1, third_id: 0})
+    # Ray may have taken the idle host away meanwhile.
+    acting.until(lambda: acting.counts() in ({head: 1, third_id: 0}, {head: 1}))
     assert sorted(acting.done) == sorted(set(acting.done))
     cluster.remove_node(third)
