@@ -30,8 +30,13 @@ from configs.errors import NesyprError
 
 PAIRS_VARIABLE = "NESYPR_BENCH_WATCHING_PAIRS"
 PAIRS = 3
-REPEAT = 24
-"""So many times the 128 tasks of configs/smoke.yaml."""
+TASKS = 3000
+_PHASES = (
+    "stream.phases=[{{name: all, tasks: {tasks}, domains: ["
+    "{{name: ferry, size: {{cars: [2, 4], locations: [3, 5]}}}}, "
+    "{{name: gripper, size: {{balls: [2, 4], rooms: [2, 4]}}}}]}}]"
+)
+"""Else as configs/smoke.yaml, which has too few different tasks for a run of minutes."""
 DEADLINE_S = 600.0
 _PAGE = b"cluster.dashboard.beside"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -67,7 +72,7 @@ def bench_watching() -> dict[str, Any]:
     ratios = [watched.tasks_s / alone.tasks_s for watched, alone in found]
     return {
         "pairs": pairs,
-        "tasks": 128 * REPEAT,
+        "tasks": TASKS,
         "watched_tasks_s": statistics.median(watched.tasks_s for watched, _ in found),
         "alone_tasks_s": statistics.median(alone.tasks_s for _, alone in found),
         "ratio": statistics.median(ratios),
@@ -84,7 +89,7 @@ def _run(root: Path, name: str, watched: bool) -> _Ran:
     settings = (
         f"folder={root}",
         f"name={name}",
-        f"stream.repeat={REPEAT}",
+        _PHASES.format(tasks=TASKS),
         f"monitoring.dashboard={str(watched).lower()}",
     )
     words = [word for setting in settings for word in ("--set", setting)]

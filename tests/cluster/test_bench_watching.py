@@ -10,7 +10,7 @@ from cluster import bench_watching
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_pair_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_watching, "REPEAT", 2)
+    monkeypatch.setattr(bench_watching, "TASKS", 300)
     monkeypatch.setenv(bench_watching.PAIRS_VARIABLE, "1")
     found = bench_watching.bench_watching()
     assert found["events_sent"] > 2

@@ -14,16 +14,21 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cluster"))
 
 from browser import chromium, faults, opened
-from test_kills import Run
+from local_run import Run
 
 from cluster.resources import descendants
 
 SHOWN_WITHIN_S = 10.0
+LONG = (
+    "stream.phases=[{name: all, tasks: 3000, domains: ["
+    "{name: ferry, size: {cars: [2, 4], locations: [3, 5]}}, "
+    "{name: gripper, size: {balls: [2, 4], rooms: [2, 4]}}]}]"
+)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Run]:
-    settings = ("name=fault", "acting.actors=2", "stream.repeat=20", "monitoring.episodes_every=4")
+    settings = ("name=fault", "acting.actors=2", LONG, "monitoring.episodes_every=4")
     words = [word for setting in settings for word in ("--set", setting)]
     found = Run(tmp_path, "run", "smoke", *words)
     yield found
