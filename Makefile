@@ -2,7 +2,7 @@
 #
 #   make run                    the quickstart; make run CONFIG=smoke for another one
 #   make run ARGS="--set seed=1"
-#   make test                   the tests, two files at a time (JOBS=2); make test-slow takes hours
+#   make test                   the tests, two files at a time (JOBS=2); make test-slow for the long ones
 #   make check                  lints, types, import rules
 #   make extras                 TextCraft, VirtualHome, Fast Downward, faiss, W&B, MLflow (600 MB)
 #   make bench                  what is measured in README.md

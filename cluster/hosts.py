@@ -60,6 +60,7 @@ class HostWatch:
         self._look = HostLook(time.monotonic(), ())
         self._wanted: tuple[Mapping[str, float], int] | None = None
         self._seen = threading.Event()
+        self._waited = False  # for the first look: once, that the driver's turns stay short
         self._stop = threading.Event()
         self._again = threading.Event()
         self._problem = ""
@@ -68,8 +69,9 @@ class HostWatch:
 
     def latest(self) -> HostLook:
         """The last look; without any host where Ray's head has not answered yet."""
-        if not self._seen.is_set():
+        if not self._waited:
             self._seen.wait(FIRST_LOOK_DEADLINE_S)
+            self._waited = True
         return self._look
 
     @property

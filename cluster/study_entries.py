@@ -157,6 +157,7 @@ def _run(words: list[str], log: Path, tell: Tell) -> None:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait(30)
 
 
 def page(results: list[EntriesResult]) -> str:

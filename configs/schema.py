@@ -304,6 +304,9 @@ class ActingConfig(Section):
         return self
 
 
+Retirement = Literal["oldest", "reservoir", "least_used", "worst_outcome"]
+
+
 class BankConfig(Section):
     """The shared banks of procedures of successes (M+) and failures (M-)."""
 
@@ -313,7 +316,7 @@ class BankConfig(Section):
         description="Bytes of records and procedures that a bank keeps; the server takes about "
         "twice as much for them.",
     )
-    retirement: Literal["oldest", "reservoir", "least_used", "worst_outcome"] = Field(
+    retirement: Retirement = Field(
         "oldest",
         description="What makes room in a full bank: what was not seen for longest, all but an "
         "even sample, what was submitted least, or what led to the other outcome most.",

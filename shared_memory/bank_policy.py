@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import redis
 
+from configs.schema import Retirement
 from shared_memory.connection import call
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys
 from shared_memory.plain_values import text, whole
 
-Retirement = Literal["oldest", "reservoir", "least_used", "worst_outcome"]
 _RETIREMENTS: tuple[Retirement, ...] = get_args(Retirement)
 
 

@@ -10,28 +10,17 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from fleet_driver import FleetDriver
 from ray.cluster_utils import Cluster
 
 from actors.records import ActReport, Assignment, Pulse, StageTimes
-from cluster.dispatcher import (
-    ActorLeaves,
-    ActorLost,
-    ActorReady,
-    Dispatcher,
-    EpisodeReported,
-    Event,
-    Issue,
-    LeaseReturned,
-    StreamOpened,
-)
+from cluster.dispatcher import Dispatcher, StreamOpened
 from cluster.fleet import Fleet
-from cluster.fleet_events import ActorAnswered, ActorDown, ActorGone, ActorToLeave, ActorUp
 from cluster.hosts import HostWatch
 from cluster.ray_session import worker_environment
 from cluster.supervisor import Supervisor
@@ -68,42 +57,12 @@ class StandInActor:
         return ActReport(self.name, 0, episodes, 0, StageTimes(), 0.5, 1.0)
 
 
-@dataclass(slots=True)
-class Acting:
-    """The part of the driver between fleet and dispatcher."""
-
-    fleet: Fleet
-    dispatcher: Dispatcher
-    issued: dict[int, int] = field(default_factory=dict)
-    done: list[int] = field(default_factory=list)  # tasks, as often as they were acted
-    lost: list[ActorDown] = field(default_factory=list)
-
-    def tell(self, event: Event) -> None:
-        for instruction in self.dispatcher.handle(event):
-            assert isinstance(instruction, Issue)
-            self.issued.update(instruction.episodes)
-            tasks: Any = [Assignment(episode, None) for episode, _ in instruction.episodes]  # type: ignore[arg-type]
-            self.fleet.act(instruction.actor, tasks)
+class Acting(FleetDriver):
+    """The driver's turns, on the real clock."""
 
     def turn(self) -> None:
         ready, _ = ray.wait(self.fleet.open_requests, num_returns=1, timeout=0.1)
-        for event in self.fleet.poll(ready):
-            match event:
-                case ActorUp(actor):
-                    self.tell(ActorReady(actor))
-                case ActorAnswered(actor, ActReport() as report):
-                    for episode in report.episodes:
-                        self.done.append(self.issued[episode])
-                        self.tell(EpisodeReported(episode, self.issued[episode], 0))
-                    self.tell(LeaseReturned(actor, report.episodes))
-                case ActorToLeave(actor):
-                    self.tell(ActorLeaves(actor))
-                    self.fleet.dismiss(actor)
-                case ActorGone(actor):
-                    self.tell(ActorLost(actor))
-                case ActorDown(actor):
-                    self.lost.append(event)
-                    self.tell(ActorLost(actor))
+        self.take(ready)
 
     def until(self, true: Callable[[], bool]) -> float:
         """Seconds until it is so."""

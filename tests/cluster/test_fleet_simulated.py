@@ -13,23 +13,13 @@ from typing import Any
 
 import pytest
 import ray
+from fleet_driver import FleetDriver
 
 import cluster.fleet
 from actors.records import ActReport, Assignment, Pulse, StageTimes
 from cluster.cast import Cast
-from cluster.dispatcher import (
-    ActorLeaves,
-    ActorLost,
-    ActorReady,
-    Dispatcher,
-    EpisodeReported,
-    Event,
-    Issue,
-    LeaseReturned,
-    StreamOpened,
-)
+from cluster.dispatcher import Dispatcher, StreamOpened
 from cluster.fleet import Fleet
-from cluster.fleet_events import ActorAnswered, ActorDown, ActorGone, ActorToLeave, ActorUp
 from cluster.hosts import HostLook, RayHost
 from cluster.supervisor import Supervisor
 from shared_memory.fleet_wishes import FleetSize, FleetWish
@@ -81,9 +71,6 @@ class World:
         self.hosts, self.draining, self.dead = dict(hosts), set[str](), set[str]()
         self.handles: list[Handle] = []
         self.asked_autoscaler: list[int] = []
-        self.lost: list[ActorDown] = []
-        self.done: Counter[int] = Counter()
-        self._issued: dict[int, int] = {}
         self._look: HostLook | None = None
         self.dispatcher = Dispatcher(TASKS, 4, TASKS, 1)
         self.dispatcher.handle(StreamOpened(TASKS))
@@ -99,6 +86,7 @@ class World:
             watch,
             Cast(self._ask, self._end),
         )
+        self.driver = FleetDriver(self.fleet, self.dispatcher)
 
     # -- what the fleet asks of Ray and of the watch on hosts
 
@@ -149,34 +137,11 @@ class World:
 
     # -- the driver
 
-    def tell(self, event: Event) -> None:
-        for instruction in self.dispatcher.handle(event):
-            assert isinstance(instruction, Issue)
-            self._issued.update(instruction.episodes)
-            tasks: Any = [Assignment(episode, None) for episode, _ in instruction.episodes]  # type: ignore[arg-type]
-            self.fleet.act(instruction.actor, tasks)
-
     def turn(self) -> None:
         self.now += 0.1
         requests = self.fleet.open_requests
         ready, _ = self.wait(requests, num_returns=len(requests))
-        for event in self.fleet.poll(ready):
-            match event:
-                case ActorUp(actor):
-                    self.tell(ActorReady(actor))
-                case ActorAnswered(actor, ActReport() as report):
-                    for episode in report.episodes:
-                        self.done[self._issued[episode]] += 1
-                        self.tell(EpisodeReported(episode, self._issued[episode], 0))
-                    self.tell(LeaseReturned(actor, report.episodes))
-                case ActorToLeave(actor):
-                    self.tell(ActorLeaves(actor))
-                    self.fleet.dismiss(actor)
-                case ActorGone(actor):
-                    self.tell(ActorLost(actor))
-                case ActorDown(actor):
-                    self.lost.append(event)
-                    self.tell(ActorLost(actor))
+        self.driver.take(ready)
 
     def until(self, true: Callable[[], bool], most_s: float = 30.0) -> float:
         began = self.now
@@ -230,10 +195,10 @@ def test_a_joined_host_has_its_share_and_a_drained_one_loses_no_episode(
     world.until(world.settled(east=2, west=2))
     world.draining.add("west")  # Ray was told that it ends
     world.until(world.settled(east=4, west=0))
-    assert world.lost == []
+    assert world.driver.lost == []
     assert world.dispatcher.failed == 0
-    assert set(world.done.values()) == {1}
-    assert world.done.total() == world.dispatcher.finished
+    assert sorted(world.driver.done) == sorted(set(world.driver.done))
+    assert len(world.driver.done) == world.dispatcher.finished
 
 
 def test_actors_of_a_vanished_host_are_replaced_elsewhere_before_ray_knows(
@@ -243,11 +208,11 @@ def test_actors_of_a_vanished_host_are_replaced_elsewhere_before_ray_knows(
     world.until(world.settled(east=2, west=2))
     world.dead.add("west")
     world.until(world.settled(east=4, west=0))
-    assert len(world.lost) < 8  # it is shunned after two, though Ray still lists it
+    assert len(world.driver.lost) < 8  # it is shunned after two, though Ray still lists it
     del world.hosts["west"]
     finished = world.dispatcher.finished
     world.until(lambda: world.dispatcher.finished > finished + 64)
-    assert set(world.done.values()) == {1}
+    assert sorted(world.driver.done) == sorted(set(world.driver.done))
     world.dispatcher.check()
 
 
@@ -267,7 +232,7 @@ def test_a_number_beyond_the_room_waits_is_told_and_comes_with_the_next_host(
     assert world.fleet.state().waiting == 0
     world.wish(FleetSize(1))
     world.until(world.settled(east=1, west=0))
-    assert world.lost == []
+    assert world.driver.lost == []
     assert world.dispatcher.failed == 0
 
 
