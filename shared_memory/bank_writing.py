@@ -309,8 +309,12 @@ local function write()
     local size, mean = #a + #t + #r + #o, total('log_mean')
     count('log_mean', math.floor(mean == 0 and size or (size - mean) / 16))
     local kept = math.min(longest, math.max(8, math.floor(log_bytes / (total('log_mean') + 1))))
+    -- A batch names itself and the one before it, so that a history that was lost is told apart.
+    local before, clock = total('stamp'), redis.call('TIME')
+    count('stamp', clock[1] * 1000000 + clock[2] - before)
     later('XADD', log, 'MAXLEN', '~', kept, next_of(log, 'log'), 'w', width,
-      'a', a, 't', t, 'r', r, 'o', o)
+      'a', a, 't', t, 'r', r, 'o', o,
+      's', format('%d', total('stamp')), 'b', format('%d', before))
   end
   local values = {}
   for name in pairs(changed) do

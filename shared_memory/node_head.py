@@ -15,14 +15,15 @@ from pathlib import Path
 
 from shared_memory.codec import MAX_CODES
 from shared_memory.errors import SharedMemoryError
+from shared_memory.log_end import LogEnd
 from shared_memory.records import SIGNS, Sign
 
 _LONGEST_EPOCH = 64
-_HEAD = struct.Struct(f"<8sQ?B{_LONGEST_EPOCH}s")
+_HEAD = struct.Struct(f"<8sQq?B{_LONGEST_EPOCH}s")
 _BANK = struct.Struct("<QQQQIB")
 _TRIED = struct.Struct("<QQQQ")
 _CHECK = struct.Struct("<I")
-_NAME = b"nesypr-1"
+_NAME = b"nesypr-2"
 _MOST_ROWS = 2**40
 
 
@@ -60,13 +61,19 @@ class BankHead:
 
 @dataclass(frozen=True, slots=True)
 class DomainHead:
-    """Both banks of a domain as of a position of its log; of an epoch of the server's data."""
+    """Both banks of a domain as of a batch of its log; of an epoch of the server's data."""
 
     position: int = 0
+    stamp: int = 0
     epoch: bytes = b""
     busy: bool = False
     success: BankHead = BankHead()
     failure: BankHead = BankHead()
+
+    @property
+    def end(self) -> LogEnd:
+        """As of where the log was followed to."""
+        return LogEnd(self.position, self.stamp, self.epoch)
 
     def bank(self, sign: Sign) -> BankHead:
         """M+ or M-."""
@@ -82,7 +89,7 @@ def read_head(path: Path) -> DomainHead:
     size = _HEAD.size + 2 * (_BANK.size + _TRIED.size)
     if len(payload) != size + _CHECK.size or _check(payload[:size]) != payload[size:]:
         raise _damaged(path)
-    name, position, busy, length, epoch = _HEAD.unpack_from(payload)
+    name, position, stamp, busy, length, epoch = _HEAD.unpack_from(payload)
     if name != _NAME or length > _LONGEST_EPOCH:
         raise _damaged(path)
     banks: dict[Sign, BankHead] = {}
@@ -100,7 +107,7 @@ def read_head(path: Path) -> DomainHead:
             or tried.places > _MOST_ROWS
         ):
             raise _damaged(path)
-    return DomainHead(position, epoch[:length], busy, **banks)
+    return DomainHead(position, stamp, epoch[:length], busy, **banks)
 
 
 def write_head(path: Path, head: DomainHead) -> None:
@@ -110,7 +117,7 @@ def write_head(path: Path, head: DomainHead) -> None:
             f"the epoch of a bank has {len(head.epoch)} bytes: its counters are damaged; start a "
             "new run"
         )
-    payload = _HEAD.pack(_NAME, head.position, head.busy, len(head.epoch), head.epoch)
+    payload = _HEAD.pack(_NAME, head.position, head.stamp, head.busy, len(head.epoch), head.epoch)
     for sign in SIGNS:
         bank = head.bank(sign)
         payload += _BANK.pack(

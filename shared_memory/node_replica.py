@@ -24,6 +24,7 @@ from configs.schema import BankConfig, SharedMemoryConfig
 from shared_memory.connection import call_all, where
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
+from shared_memory.log_end import END_OF_LOG, LogEnd, log_end
 from shared_memory.node_bank import NodeBank
 from shared_memory.node_folder import NodeFolder
 from shared_memory.node_head import BankHead, DomainHead, read_head, write_head
@@ -129,7 +130,7 @@ class NodeReplica(Replica):
         """See `replica_feed.Keeper`."""
         before = self._published[feed.keys.name]
         heads = {sign: _head_of(bank) for sign, bank in feed.banks.items()}
-        head = DomainHead(feed.position, feed.epoch or b"", False, **heads)
+        head = DomainHead(feed.position, feed.stamp, feed.epoch or b"", False, **heads)
         write_head(self._head(feed.keys.name), head)
         self._published[feed.keys.name] = head
         for sign, bank in feed.banks.items():
@@ -140,26 +141,23 @@ class NodeReplica(Replica):
     def _feed_where_behind(self) -> int:
         """Have all news that the server has now applied: by this process or another."""
         heads = {domain: read_head(self._head(domain)) for domain in self._keys}
-        questions = [("HMGET", keys.counters, "log", "epoch") for keys in self._keys.values()]
+        questions = [("HMGET", keys.counters, *END_OF_LOG) for keys in self._keys.values()]
         wanted = {
-            domain: (int(reply[0] or 0), reply[1] or b"")
+            domain: log_end(reply)
             for domain, reply in zip(self._keys, call_all(self._client, questions), strict=True)
         }
         behind = [
-            domain
-            for domain, head in heads.items()
-            if head.busy or (head.position, head.epoch) != wanted[domain]
+            domain for domain, head in heads.items() if head.busy or head.end != wanted[domain]
         ]
         if not behind:
             return 0
         # What was published first can only be ahead where the server has lost something.
-        ahead = any(heads[domain].position > wanted[domain][0] for domain in behind)
+        ahead = any(heads[domain].position > wanted[domain].position for domain in behind)
 
         def done() -> bool:
             now = {domain: read_head(self._head(domain)) for domain in behind}
             return not ahead and all(
-                head.position >= wanted[domain][0] and head.epoch == wanted[domain][1]
-                for domain, head in now.items()
+                _holds(head.end, wanted[domain]) for domain, head in now.items()
             )
 
         with self.folder.feeding(done, self._deadline_s) as mine:
@@ -174,6 +172,7 @@ class NodeReplica(Replica):
                     self._keys[domain],
                     {sign: self._writable(domain, sign, head.bank(sign)) for sign in SIGNS},
                     head.position,
+                    head.stamp,
                     None if head.busy else head.epoch,
                 )
             )
@@ -217,6 +216,13 @@ class NodeReplica(Replica):
                 f"{self.folder.path} cannot hold the node's replica ({error.strerror}): make room "
                 "there (a container's --shm-size), or set shared_memory.replica to process"
             ) from error
+
+
+def _holds(published: LogEnd, wanted: LogEnd) -> bool:
+    """Whether what was published has all that was wanted."""
+    return published == wanted or (
+        published.epoch == wanted.epoch and published.position > wanted.position
+    )
 
 
 def _head_of(bank: ReplicaBank) -> BankHead:

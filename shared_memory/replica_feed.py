@@ -1,7 +1,9 @@
 """How a replica follows the log of a domain's banks: in order, without gaps, or all anew.
 
 Where the log has been trimmed past what a replica knows, or the server lost its data, both banks
-are read in full. Who keeps the banks, and where, is the `Keeper`'s business.
+are read in full. Each batch of the log has a stamp, and names that of the one before it: where a
+server that took over lacks the end of the log, and others have written on, the numbers go on as if
+nothing had been, but the stamps differ. Who keeps the banks, and where, is the `Keeper`'s business.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from shared_memory.codec import MAX_CODES
 from shared_memory.connection import call_all
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import DomainKeys
+from shared_memory.log_end import END_OF_LOG, LogEnd, log_end
 from shared_memory.plain_values import whole
 from shared_memory.records import SIGNS, Sign
 from shared_memory.replica_bank import ReplicaBank
@@ -37,6 +40,7 @@ class DomainFeed:
     keys: DomainKeys
     banks: dict[Sign, ReplicaBank]
     position: int = 0  # number of the log's last batch that was applied
+    stamp: int = 0  # of that batch
     epoch: bytes | None = b""  # of the server's data; None: what the banks hold is not known
 
 
@@ -74,17 +78,13 @@ def follow(
         replies = call_all(client, [command for feed in pending for command in _questions(feed)])
         again: list[DomainFeed] = []
         for feed, counters, batches in zip(pending, replies[::2], replies[1::2]):
-            last, epoch = (
-                whole(counters[0], "the number of the log's last batch"),
-                counters[1] or b"",
-            )
-            same = epoch == feed.epoch and last >= feed.position
-            if same and _contiguous(feed, batches, last):
+            end = log_end(counters)
+            if end.epoch == feed.epoch and _contiguous(feed, batches, end):
                 if batches:
                     keeper.begin(feed)
                     for name, fields in batches:
                         _apply(feed.banks, fields)
-                        feed.position = _number(name)
+                        feed.position, feed.stamp = _number(name), _stamp(fields, b"s")
                     keeper.done(feed)
                 applied += len(batches)
                 if len(batches) == _BATCHES_A_READ:
@@ -106,23 +106,29 @@ def follow(
 def _questions(feed: DomainFeed) -> tuple[tuple[str | int, ...], ...]:
     since = f"{feed.position + 1}-0"
     return (
-        ("HMGET", feed.keys.counters, "log", "epoch"),
+        ("HMGET", feed.keys.counters, *END_OF_LOG),
         ("XRANGE", feed.keys.log, since, "+", "COUNT", _BATCHES_A_READ),
     )
 
 
 def _contiguous(
-    feed: DomainFeed, batches: Sequence[tuple[bytes, dict[bytes, bytes]]], last: int
+    feed: DomainFeed, batches: Sequence[tuple[bytes, dict[bytes, bytes]]], end: LogEnd
 ) -> bool:
-    """Whether these are the next batches of the log, none missing."""
+    """Whether these are the next batches of the log that was followed so far, none missing."""
+    if not batches:
+        return (feed.position, feed.stamp) == (end.position, end.stamp)
     numbers = [_number(name) for name, _ in batches]
     if numbers != list(range(feed.position + 1, feed.position + 1 + len(numbers))):
         return False
-    return bool(batches) or feed.position == last
+    return _stamp(batches[0][1], b"b") == feed.stamp
 
 
 def _number(name: bytes) -> int:
     return int(name.partition(b"-")[0])
+
+
+def _stamp(fields: Mapping[bytes, bytes], name: bytes) -> int:
+    return whole(fields.get(name), "the stamp of a batch of the bank's log")
 
 
 def _apply(banks: Mapping[Sign, ReplicaBank], fields: Mapping[bytes, bytes]) -> None:
@@ -146,7 +152,7 @@ def _reload(client: redis.Redis, feed: DomainFeed, keeper: Keeper, solid: int) -
     banks = dict(keeper.empty(feed))
     for sign, bank in banks.items():
         load(client, feed.keys, sign, bank, at, solid)
-    feed.banks, feed.position, feed.epoch = banks, at.last, at.epoch
+    feed.banks, feed.position, feed.stamp, feed.epoch = banks, at.last, at.stamp, at.epoch
     keeper.done(feed)
 
 

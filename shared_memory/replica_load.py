@@ -26,6 +26,7 @@ from shared_memory.tried import held_rows
 
 MOST_SLOTS = 1 << 28
 """More than any server's memory holds: who claims more is not believed."""
+_LATEST = 1 << 63
 _SEGMENTS_A_READ = 8
 _ADDED_AT_ONCE = 65_536
 _BYTE = 256
@@ -36,6 +37,7 @@ class Standing:
     """Where a domain's banks stand, all of one moment."""
 
     last: int  # number of the log's last batch
+    stamp: int  # of that batch
     epoch: bytes  # of the server's data
     newest: int  # number of the youngest procedure
     width: int  # bytes of a procedure's codes
@@ -44,16 +46,19 @@ class Standing:
 
 def standing(client: redis.Redis, keys: DomainKeys) -> Standing:
     """Where the banks stand now. Raises SharedMemoryError where the counters are damaged."""
-    names = ("log", "epoch", "procedure", "width", *(f"{sign}:slots" for sign in SIGNS))
-    last, epoch, newest, width, *slots = call(client, "HMGET", keys.counters, *names)
+    names = ("log", "stamp", "epoch", "procedure", "width", *(f"{sign}:slots" for sign in SIGNS))
+    last, stamp, epoch, newest, width, *slots = call(client, "HMGET", keys.counters, *names)
     try:
         found = Standing(
             last=int(last or 0),
+            stamp=int(stamp or 0),
             epoch=epoch or b"",
             newest=int(newest or 0),
             width=int(width or 0),
             slots={sign: int(count or 0) for sign, count in zip(SIGNS, slots, strict=True)},
         )
+        if not 0 <= found.stamp < _LATEST:
+            raise ValueError(f"a stamp of {found.stamp}")
         if not 0 <= found.width <= 2 * MAX_CODES or found.width % 2:
             raise ValueError(f"procedures of {found.width} bytes")
         if not all(0 <= count <= MOST_SLOTS for count in found.slots.values()):

@@ -184,8 +184,12 @@ class ChaosCluster:
             self._gone_since.pop(host.name, None)
             return
         since = self._gone_since.setdefault(host.name, now)
-        if now - since >= _PAUSE_S and not self._starting:  # one by one: two cores for all
+        if now - since >= _PAUSE_S and self._may_start(host):
             self._start_ray(host)
+
+    def _may_start(self, host: Host) -> bool:
+        """The head at once; the others after it, and one by one: two cores for all."""
+        return host is self.head or (not self._starting and self.ready(self.head))
 
     def _start_ray(self, host: Host) -> None:
         for beginning in (str(_RAY), "ray::", sys.executable):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from shared_memory.codec import pack_codes
 from shared_memory.connection import call
 from shared_memory.errors import SharedMemoryError
 from shared_memory.keys import RunKeys
+from shared_memory.node_replica import NodeReplica
 from shared_memory.records import SIGNS, Episode, Sign
-from shared_memory.replica import BankReplica
+from shared_memory.replica import BankReplica, Replica
 from shared_memory.replica_bank import FORGOTTEN
 
 EpisodeMaker = Callable[..., Episode]
@@ -27,7 +29,7 @@ def followed(client: redis.Redis) -> BankReplica:
     return BankReplica(client, "run", DOMAINS, BankConfig())
 
 
-def in_replica(replica: BankReplica, domain: str, sign: Sign) -> dict[bytes, int]:
+def in_replica(replica: Replica, domain: str, sign: Sign) -> dict[bytes, int]:
     bank = replica.banks()[domain][sign]
     rows = bank.rows
     held = {
@@ -52,6 +54,47 @@ def assert_same(replica: BankReplica, bank: Bank) -> None:
     for domain in DOMAINS:
         for sign in SIGNS:
             assert in_replica(replica, domain, sign) == in_bank(bank, domain, sign)
+
+
+def copy_of(client: redis.Redis) -> dict[bytes, bytes]:
+    """All that the server has."""
+    return {key: call(client, "DUMP", key) for key in call(client, "KEYS", "*")}
+
+
+def fall_back(client: redis.Redis, copied: dict[bytes, bytes]) -> None:
+    """Have the server hold that again, and nothing else."""
+    client.flushall()
+    for key, payload in copied.items():
+        call(client, "RESTORE", key, 0, payload)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("since", [1, 3, 5])
+def test_a_history_that_was_lost_is_told_apart(
+    client: redis.Redis, make_episode: EpisodeMaker, tmp_path: Path, shared: bool, since: int
+) -> None:
+    bank = Bank(client, "run", BankConfig())
+    replica: Replica = (
+        NodeReplica(client, "run", DOMAINS, BankConfig(), base=tmp_path)
+        if shared
+        else followed(client)
+    )
+    bank.push([make_episode(0)])
+    copied = copy_of(client)
+    for number in range(1, 4):
+        bank.push([make_episode(number)])
+    replica.refresh()
+    fall_back(client, copied)
+    for number in range(10, 10 + since):  # as many batches as were lost, fewer, or more
+        bank.push([make_episode(number)])
+    replica.refresh()
+    for sign in SIGNS:
+        assert in_replica(replica, "blocks", sign) == in_bank(bank, "blocks", sign)
+    before = replica.reloads
+    bank.push([make_episode(20)])
+    replica.refresh()
+    assert replica.reloads == before
+    assert in_replica(replica, "blocks", "success") == in_bank(bank, "blocks", "success")
 
 
 def test_follows_and_needs_no_second_reload(
@@ -79,6 +122,8 @@ def test_follows_and_needs_no_second_reload(
             some.tuples(some.just("retire"), some.integers(0, 5), some.booleans()),
             some.tuples(some.just("refresh"), some.integers(0, 2), some.booleans()),
             some.tuples(some.just("trim"), some.integers(0, 2), some.booleans()),
+            some.tuples(some.just("copy"), some.just(0), some.booleans()),
+            some.tuples(some.just("fall back"), some.just(0), some.booleans()),
         ),
         max_size=30,
     )
@@ -89,7 +134,7 @@ def test_random_histories(
     client.flushall()
     bank = Bank(client, "run", BankConfig(max_entries=15))
     replicas = [followed(client) for _ in range(3)]
-    version = 1
+    version, copied = 1, dict[bytes, bytes]()
     for number, (event, value, flag) in enumerate(history):
         if event == "push":
             version += value % 7 == 0
@@ -106,6 +151,10 @@ def test_random_histories(
         elif event == "refresh":
             replicas[value].refresh()
             assert_same(replicas[value], bank)
+        elif event == "copy":
+            copied = copy_of(client)
+        elif event == "fall back":  # as where a server takes over that lacks the end of the log
+            fall_back(client, copied)
         else:
             call(client, "XTRIM", RunKeys("run").domain(DOMAINS[value % 2]).log, "MAXLEN", 1)
     for replica in replicas:
@@ -180,17 +229,21 @@ def test_damage_in_the_log_is_told(client: redis.Redis, make_episode: EpisodeMak
     replica.refresh()
     keys = RunKeys("run").domain("blocks")
     call(client, "HINCRBY", keys.counters, "log", 1)
-    for fields in (
+    stamp = call(client, "HGET", keys.counters, "stamp")
+    damaged: tuple[dict[str, bytes | int | str], ...] = (
         {"w": 12, "a": b"odd", "t": b"", "r": b""},
         {"w": 12, "a": b"", "t": b"odd", "r": b""},
         {"w": 12, "a": b"", "t": b"", "r": b"odd"},
         {"w": -2, "a": b"", "t": b"", "r": b""},
         {"w": "x", "a": b"", "t": b"", "r": b""},
         {"other": 1},
-    ):
+        {"b": b"no number"},
+    )
+    for fields in damaged:
+        told = {"b": stamp} | fields
         call(client, "DEL", keys.log)
-        call(client, "XADD", keys.log, "2-0", *(part for pair in fields.items() for part in pair))
-        with pytest.raises(SharedMemoryError, match="log is damaged"):
+        call(client, "XADD", keys.log, "2-0", *(part for pair in told.items() for part in pair))
+        with pytest.raises(SharedMemoryError, match="is damaged"):
             replica.refresh()
 
 

@@ -144,7 +144,8 @@ def test_damage_is_told(client: redis.Redis, make_episode: EpisodeMaker) -> None
     replica.refresh()
     keys = RunKeys("run").domain("blocks")
     call(client, "HINCRBY", keys.counters, "log", 1)
-    row = ("w", 12, "a", b"", "t", b"", "r", b"", "o", b"\0" * 20)
+    stamp = call(client, "HGET", keys.counters, "stamp")
+    row = ("w", 12, "a", b"", "t", b"", "r", b"", "o", b"\0" * 20, "b", stamp)
     call(client, "XADD", keys.log, "2-0", *row)
     with pytest.raises(SharedMemoryError, match="log is damaged"):
         replica.refresh()
