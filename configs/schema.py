@@ -10,26 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_serializer,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_serializer, field_validator, model_validator
 
+from configs.acting import ActingConfig as ActingConfig
 from configs.addresses import without_password
-
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Seconds = Annotated[float, Field(gt=0.0)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from configs.section import Positive as Positive
+from configs.section import Seconds
+from configs.section import Section as Section
 
 
 class DomainShare(Section):
@@ -225,82 +212,6 @@ class ModelConfig(Section):
             )
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} must be a multiple of heads = {self.heads}")
-        return self
-
-
-class ActingConfig(Section):
-    """How actors act: lock-step episodes, contrastive reconstruction and decoding."""
-
-    actors: Positive = Field(
-        1, description="Shared out among the cluster's hosts; `nesypr scale` changes it."
-    )
-    actors_per_host: Positive | None = Field(
-        None,
-        description="So many on each host instead, as hosts come and go (actors does not count).",
-    )
-    episodes: Positive = Field(32, description="Episodes in lock-step in each actor.")
-    request_tasks: Positive = Field(32, description="Tasks in one request to an actor.")
-    request_deadline_s: Seconds = 60.0
-    cpus: Annotated[float, Field(ge=0.0)] = Field(0.5, description="Of a host, for each actor.")
-    gpus: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="Of a host, for each actor: a fraction, or a whole number."
-    )
-    banks: Literal["both", "success", "failure", "none"] = "both"
-    nearest: Positive = Field(4, description="k: procedures taken from a bank.")
-    threshold: Annotated[float, Field(ge=-1.0, le=1.0)] = Field(0.95, description="υ")
-    search: Literal["domain", "all"] = Field(
-        "domain", description="Procedures near a decision: of its own domain, or of all domains."
-    )
-    temperature: Annotated[float, Field(gt=0.0)] = Field(0.1, description="τ of the mixture.")
-    contrast: Annotated[float, Field(ge=0.0)] = Field(0.5, description="α")
-    plausibility: Share = Field(0.1, description="γ")
-    contrast_by: Literal["procedures", "outcomes"] = Field(
-        "procedures",
-        description="procedures: mix near ones into R⁺ and R⁻. outcomes: blame actions that failed "
-        "with the very same procedure.",
-    )
-    outcome_weight: Annotated[float, Field(ge=0.0)] = Field(
-        3.0, description="Of log(1 + failures) against an action's log-probability."
-    )
-    alternatives: Positive = Field(
-        6, description="Answers that are weighed where one failed (width of the beam)."
-    )
-    remember_episode: bool = Field(
-        False,
-        description="By outcomes: what led back to the same procedure in a running episode counts "
-        "as failed, and a refused action does not end it.",
-    )
-    restrict: bool = Field(False, description="Only actions that the simulator accepts.")
-    answer_temperature: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="Of the answer's tokens, probes included; 0: the most likely (greedy)."
-    )
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        1.0, description="Draw from the fewest tokens with so much probability together."
-    )
-
-    @field_validator("gpus")
-    @classmethod
-    def _fraction_or_whole(cls, gpus: float) -> float:
-        if gpus > 1.0 and not gpus.is_integer():
-            raise ValueError("Ray gives out a fraction of one GPU, or whole ones")
-        return gpus
-
-    @model_validator(mode="after")
-    def _outcomes_are_of_a_domain(self) -> ActingConfig:
-        if self.search == "all" and self.contrast_by == "outcomes":
-            raise ValueError(
-                "search = all needs contrast_by = procedures: outcomes are counted in each domain "
-                "on its own"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _remembering_is_by_outcomes(self) -> ActingConfig:
-        if self.remember_episode and self.contrast_by != "outcomes":
-            raise ValueError(
-                "remember_episode needs contrast_by = outcomes: the contrast of procedures cannot "
-                "blame an action"
-            )
         return self
 
 
@@ -503,6 +414,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"reproducible = true needs acting.actors = 1, not {self.acting.actors}: what "
                 "several actors find in the banks depends on who was first"
+            )
+        if self.reproducible and self.acting.inference == "shared":
+            raise ValueError(
+                "reproducible = true needs acting.inference = own: what stands in a batch of the "
+                "shared inference actor depends on the clock"
             )
         if self.reproducible and self.shared_memory.bank.on_new_version == "reencode":
             raise ValueError(

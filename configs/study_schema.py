@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from configs.schema import Positive, Section
+from configs.section import Positive, Section
 
 
 class Axis(Section):
