@@ -27,7 +27,8 @@ class Curve:
     """Points of one line. x is tasks done (or phases, for probes).
 
     A dashed line goes with the solid one before it and has its colour. Lines of one family share a
-    colour and stand in the legend by its name.
+    colour and stand in the legend by its name. `place` in the palette keeps a kind's colour the
+    same in several charts, of which some lack a kind.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Curve:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     family: str = ""
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ def figure_of(chart: Chart, ink: str = INK) -> Figure:
         known = families.get(curve.family)
         if known is None:
             solid += not curve.dashed
-        colour = known or COLOURS[solid % len(COLOURS)]
+        colour = known or COLOURS[(solid if curve.place is None else curve.place) % len(COLOURS)]
         name = curve.family or curve.name
         if curve.family:
             families[curve.family] = colour

@@ -54,9 +54,9 @@ def draw_figures(results: Sequence[StreamResult], folder: Path) -> None:
     phases = tuple((float(phase.start), phase.name) for phase in results[0].phases)
     for name, title, label, curves, share in FIGURES:
         drawn = [
-            Curve(f"{kind}{': ' + curve if place else ''}", *mean, dashed=place > 0)
-            for kind, of in kinds.items()
-            for place, curve in enumerate(curves)
+            Curve(f"{kind}{': ' + curve if number else ''}", *mean, dashed=number > 0, place=place)
+            for place, (kind, of) in enumerate(kinds.items())
+            for number, curve in enumerate(curves)
             if (mean := _mean_curve(of, by_name[curve]))[0]
         ]
         chart = Chart(

@@ -100,6 +100,7 @@ def account(run: KeptRun, witness: Witness, struck: Sequence[Struck], gap_s: flo
     told: dict[int, dict[str, object]] = {}
     for event in run.events["episode"]:
         what = {name: event[name] for name in ("task_index", "version", "actor", "decisions")}
+        what["procedures"] = event["decisions"] if event["version"] else 0  # 0: no code has a place
         if told.setdefault(event["episode"], what) != what:
             problems.append(f"episode {event['episode']} was told of in two ways")
     acted = Counter(int(str(what["task_index"])) for what in told.values())
@@ -117,13 +118,13 @@ def account(run: KeptRun, witness: Witness, struck: Sequence[Struck], gap_s: flo
         verified = bank.verify()
         statistics = bank.statistics()
     problems += verified.problems
-    decisions = sum(int(str(what["decisions"])) for what in told.values())
+    procedures = sum(int(str(what["procedures"])) for what in told.values())
     submitted = sum(each.submitted for each in statistics.banks)
     found = sum(each.admitted + each.duplicates for each in statistics.banks)
     for what_is, one, other in (
         ("episodes told of, and in the banks", len(told), statistics.finished),
         ("episodes told of, and in the summary", len(told), books["episodes_finished"]),
-        ("decisions told of, and submitted to the banks", decisions, submitted),
+        ("procedures told of, and submitted to the banks", procedures, submitted),
         ("procedures submitted, and admitted or duplicate", submitted, found),
     ):
         if one != other:

@@ -51,6 +51,7 @@ acting:
   episodes: 8
   request_tasks: 8
   request_deadline_s: 10.0
+  restrict: true
 shared_memory:
   url: {url}
 teacher: {{time_limit_s: 2.0}}
