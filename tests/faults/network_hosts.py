@@ -137,6 +137,21 @@ class Host:
             call.kill()
             call.wait(_DEADLINE_S)
         self._calls = []
+        self._unplug()
+
+    def _unplug(self) -> None:
+        """Take its end out of the switch: the kernel may keep a network that died for seconds."""
+        inside = ["nsenter", "-t", str(self._switch.first), "-n", "ip", "link"]
+        found = subprocess.run(
+            [*inside, "show", self.name], capture_output=True, check=False, timeout=_DEADLINE_S
+        )
+        if found.returncode == 0:
+            gone = "Cannot find device"  # meanwhile
+            try:
+                _command([*inside, "delete", self.name])
+            except HostError as error:
+                if gone not in str(error):
+                    raise
 
     def cut(self) -> None:
         """The link lets nothing through, without either end being told."""
