@@ -137,8 +137,14 @@ class Nesypr(Algorithm):
             settings = settings.from_state(config.get_state())
         else:
             settings = settings.update_from_dict(dict(config))
-        acting = settings.run_config().acting
+        run_config = settings.run_config()
+        acting, learning = run_config.acting, run_config.distillation
         bundles: list[dict[str, float]] = [{"CPU": 1.0}, {"CPU": 1.0}]
+        if learning.learners > 1:
+            learner = {"CPU": learning.learner_cpus, "GPU": float(learning.learner_gpus)}
+            bundles += [learner] * learning.learners
+        elif learning.learner_gpus:
+            bundles[1]["GPU"] = float(learning.learner_gpus)
         bundles += [{"CPU": acting.cpus}] * (acting.actors if acting.cpus else 0)
         return PlacementGroupFactory(bundles)
 

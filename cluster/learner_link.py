@@ -105,11 +105,12 @@ class LearnerLink:
         request_deadline_s: float,
         supervisor: Supervisor,
         cpus: float = 1.0,
+        gpus: int = 0,
     ) -> None:
         self._plan = plan
         self._deadline_s = request_deadline_s
         self._supervisor = supervisor
-        self._cpus = cpus
+        self._need = {"num_cpus": cpus, "num_gpus": gpus}
         ordered = plan.setting.reproducible
         self._ask_every_s = ORDERED_ASK_EVERY_S if ordered else ASK_EVERY_S
         self._wanted: tuple[int, int | None] | None = None
@@ -179,9 +180,7 @@ class LearnerLink:
     def _start(self) -> None:
         plan = self._plan
         remote: Any = LearnerActor  # a remote class; mypy sees the plain one
-        self._handle: Any = remote.options(num_cpus=self._cpus).remote(
-            plan.setting, plan.model, plan.url
-        )
+        self._handle: Any = remote.options(**self._need).remote(plan.setting, plan.model, plan.url)
         self._handle.start.remote()
         self._allowed = None
         self._up = False

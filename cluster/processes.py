@@ -84,15 +84,18 @@ class Processes:
         self.outcomes = OutcomeLog(self.client, run, domains)
         self.wishes = FleetWishes(self.client, run)
         size = self.wishes.read().size or configured_size(acting)
-        cpus = LEARNER_CPUS + TEACHER_CPUS + size.number * acting.cpus
+        learning = config.distillation
+        several = learning.learners * learning.learner_cpus if learning.learners > 1 else 0.0
+        cpus = LEARNER_CPUS + TEACHER_CPUS + several + size.number * acting.cpus
         session = RaySession(config.address, cpus, config.metrics_port)
         self._undo.append(lambda: session.__exit__(None, None, None))
         session.__enter__()
         learner = self.learner = LearnerLink(
             learner_setting(config, run, url, stream, folder),
-            config.distillation.request_deadline_s,
+            learning.request_deadline_s,
             supervisor,
             LEARNER_CPUS,
+            learning.learner_gpus if learning.learners == 1 else 0,
         )
         self._undo.append(lambda: learner.stop(deadline_s=2.0))
         setting = ActorSetting(

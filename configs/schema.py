@@ -351,6 +351,26 @@ class DistillationConfig(Section):
         2, description="Versions that an episode may lag behind the learner."
     )
     tasks_per_version: Positive = Field(64, description="Tasks acted for each version.")
+    learners: Positive = Field(
+        1,
+        description="Processes that share out each batch, through RLlib's LearnerGroup; 1: the "
+        "learner itself.",
+    )
+    learner_cpus: Annotated[float, Field(gt=0.0)] = Field(
+        1.0, description="Of a host, for each of several learners; whole ones are its threads."
+    )
+    learner_gpus: Annotated[int, Field(ge=0)] = Field(
+        0, description="Of a host, for each learner: whole ones, as NCCL needs."
+    )
+
+    @model_validator(mode="after")
+    def _a_trace_for_each_learner(self) -> DistillationConfig:
+        if self.learners > self.batch_traces:
+            raise ValueError(
+                f"distillation.learners = {self.learners} is more than distillation.batch_traces "
+                f"= {self.batch_traces}: each learner needs at least one trace of a batch"
+            )
+        return self
 
 
 class MonitoringConfig(Section):

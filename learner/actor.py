@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import ray
 
@@ -25,9 +25,11 @@ from configs.errors import NesyprError
 from configs.schema import ModelConfig
 from learner.learner import LearnerService, LearnerSetting, LearnerStatus, VersionReport
 from learner.student import Student
+from learner.student_plan import StudentPlan
 from shared_memory.connection import connect
-from tasks.domains import get_domain
-from tasks.rendering import Rendering
+
+if TYPE_CHECKING:
+    from learner.joint_student import JointStudent
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -72,6 +74,7 @@ class LearnerActor:
         self._phase: LearnerPhase = "new"
         self._failure: BaseException | None = None
         self._service: LearnerService | None = None
+        self._joint: JointStudent | None = None
         self._ceiling: int | None = 0
         self._publish: int | None = 0
         self._began = time.monotonic()
@@ -137,18 +140,29 @@ class LearnerActor:
             service.allow(self._ceiling, self._publish)  # they may have changed meanwhile
             self._phase = "running"
             service.run()
+            self._close_joint()
             self._phase = "ended"
         except BaseException as error:  # noqa: BLE001 - told with the next status
             self._failure = error
+            self._close_joint()
             self._phase = "failed"
 
-    def _make_student(self) -> Student:
-        from learner.distilled_lm import DistilledLM
+    def _close_joint(self) -> None:
+        """End the processes of several learners."""
+        if self._joint is not None:
+            self._joint.close()
 
+    def _make_student(self) -> Student:
         setting = self._setting
-        domains = [get_domain(name) for name in setting.domains]
-        rendering = Rendering(domains, setting.rendering)
-        return DistilledLM(self._model, rendering, setting.distillation, setting.seed)
+        plan = StudentPlan(
+            self._model, setting.domains, setting.rendering, setting.distillation, setting.seed
+        )
+        if setting.distillation.learners == 1:
+            return plan.make()
+        from learner.joint_student import JointStudent  # RLlib: 2 s and 450 MB
+
+        self._joint = JointStudent(plan)
+        return self._joint
 
 
 def _sentence(error: BaseException) -> str:

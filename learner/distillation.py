@@ -26,8 +26,8 @@ from configs.schema import DistillationConfig
 from learner.errors import LearnerError
 from learner.muon import Muon
 from model.batches import EncodedTrace, TraceBatch, collate
-from model.peers import peer_count, peer_rank, sum_over_peers
-from model.small_lm import SmallLM
+from model.peers import peer_count, sum_over_peers
+from model.small_lm import Losses, SmallLM
 from shared_memory.records import Trace
 
 CLIP = 1.0
@@ -44,13 +44,13 @@ RANDOM_STATE = "random state"
 
 @dataclass(frozen=True, slots=True)
 class StepStatistics:
-    """What one distillation step saw and did."""
+    """What one distillation step saw and did, in all processes that distil together."""
 
     step: int
     loss: float  # cross-entropy a token, nats
     commitment: float
     exact: float  # share of decisions answered exactly, teacher-forced
-    exact_of: tuple[float, ...]  # the same, for each trace of the batch
+    exact_of: tuple[float, ...]  # the same, for each trace of this process
     gradient_norm: float
     learning_rate: float
     tokens: int  # read, padding left out
@@ -58,24 +58,40 @@ class StepStatistics:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What all processes read in a step."""
+
+    cross_entropy: float
+    commitment: float
+    exact: float
+    tokens: int
+    decisions: int
+
+
 class Distiller:
     """The optimisers of one model, with a random stream of their own.
 
-    The same model, configuration, seed and traces give the same weights.
+    The same model, configuration, seed and traces give the same weights. Processes that distil
+    together have one stream where they share a batch out, and each its own (`stream`) where each
+    draws batches for itself.
     """
 
-    def __init__(self, model: SmallLM, config: DistillationConfig, seed: int) -> None:
+    def __init__(
+        self, model: SmallLM, config: DistillationConfig, seed: int, stream: int = 0
+    ) -> None:
         self.model = model
         self.config = config
         self.steps = 0
         self._phase = 0  # the newest of which a trace was seen
-        self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711, peer_rank()]))
+        self._random = np.random.Generator(np.random.PCG64([seed, 0xD15711, stream]))
         model.book.generator.manual_seed(seed)
         self._groups = [np.array(group) for group in model.interchangeable]
         self._optimisers = _optimisers(model, config)
         self._weights = {
             name: weight for name, weight in model.named_parameters() if weight.requires_grad
         }
+        self._device = model.book.codes.device
         self._averages = {  # in float32: small steps would be lost in bfloat16
             name: weight.detach().float().clone() for name, weight in self._weights.items()
         }
@@ -89,21 +105,26 @@ class Distiller:
         """
         return self._averages
 
-    def step(self, traces: Sequence[Trace]) -> StepStatistics:
-        """Take one step on a batch of traces (at least one); `ModelError` on an unknown word."""
+    def step(self, traces: Sequence[Trace], share: range | None = None) -> StepStatistics:
+        """Take one step on a batch of traces (at least one); `ModelError` on an unknown word.
+
+        `share`: this process's places of the batch, where several processes have it; else all.
+        """
         began = time.perf_counter()
         self.model.train()
-        batch = self.batch(traces)
+        share = range(len(traces)) if share is None else share
+        batch = self.batch(traces, share).to(self._device)
         rate = self._rate()
         for optimiser in self._optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad(set_to_none=True)
-        self.model.book.old = self._old_decisions(traces, batch)
+        self.model.book.old = self._old_decisions(traces, share, batch)
         losses = self.model(batch)
         answers, decisions = self._shares(batch)
         (losses.total * answers + losses.pull * (decisions - answers)).backward()
         self._share_gradients()
+        read = self._read(losses, batch, answers, decisions)
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP))
         if not math.isfinite(norm):
             raise LearnerError(
@@ -116,43 +137,42 @@ class Distiller:
         self._average()
         return StepStatistics(
             self.steps,
-            float(losses.cross_entropy),
-            float(losses.commitment),
-            float(losses.right.float().mean()),
+            read.cross_entropy,
+            read.commitment,
+            read.exact,
             tuple(
                 float(right.float().mean())
                 for right in torch.split(losses.right, batch.of_trace.tolist())
             ),
             norm,
             rate,
-            batch.token_count,
-            batch.decision_count,
+            read.tokens,
+            read.decisions,
             time.perf_counter() - began,
         )
 
-    def batch(self, traces: Sequence[Trace]) -> TraceBatch:
-        """Traces as tensors, their interchangeable names permuted if the configuration says so."""
-        encoded = [
-            EncodedTrace.encode(
-                self.model.tokenizer,
-                trace.prompt,
-                trace.observations,
-                trace.actions,
-                self._renaming() if self.config.rename else {},
-            )
-            for trace in traces
-        ]
-        if self.config.decisions:
-            encoded = [self._some_decisions(trace) for trace in encoded]
-        return collate(encoded, self.model.tokenizer)
+    def batch(self, traces: Sequence[Trace], share: range | None = None) -> TraceBatch:
+        """Traces as tensors, their interchangeable names permuted if the configuration says so.
 
-    def _some_decisions(self, trace: EncodedTrace) -> EncodedTrace:
-        """The trace with at most `decisions` of its decisions, drawn at random."""
-        count = len(trace.decisions)
-        if count <= self.config.decisions:
-            return trace
-        kept = np.sort(self._random.choice(count, self.config.decisions, replace=False))
-        return trace.keep([int(number) for number in kept], self.model.tokenizer.begin)
+        Random draws are made for all traces, whoever's share they are, and so are the same.
+        """
+        renamings = [self._renaming() if self.config.rename else {} for _ in traces]
+        kept = [self._some_decisions(len(trace.actions)) for trace in traces]
+        tokenizer, encoded = self.model.tokenizer, []
+        for place in range(len(traces)) if share is None else share:
+            trace, some = traces[place], kept[place]
+            whole = EncodedTrace.encode(
+                tokenizer, trace.prompt, trace.observations, trace.actions, renamings[place]
+            )
+            encoded.append(whole if some is None else whole.keep(some, tokenizer.begin))
+        return collate(encoded, tokenizer)
+
+    def _some_decisions(self, count: int) -> list[int] | None:
+        """At most `decisions` of a trace's decisions, drawn at random; None: all of them."""
+        most = self.config.decisions
+        if most == 0 or count <= most:
+            return None
+        return [int(number) for number in np.sort(self._random.choice(count, most, replace=False))]
 
     def state(self) -> bytes:
         """Optimisers, step counter and random streams, as a safetensors payload."""
@@ -202,11 +222,11 @@ class Distiller:
         for name, weight in self._weights.items():
             self._averages[name].copy_(weight.detach())
 
-    def _old_decisions(self, traces: Sequence[Trace], batch: TraceBatch) -> Tensor:
-        """(S,) bool: which of the batch's decisions are of phases before the newest one."""
-        phases = torch.tensor([trace.phase for trace in traces])
-        self._phase = max(self._phase, int(phases.max()))
-        return torch.repeat_interleave(phases < self._phase, batch.of_trace)
+    def _old_decisions(self, traces: Sequence[Trace], share: range, batch: TraceBatch) -> Tensor:
+        """(S,) bool: which of the share's decisions are of phases before the newest one."""
+        self._phase = max(self._phase, *(trace.phase for trace in traces))
+        old = [traces[place].phase < self._phase for place in share]
+        return torch.repeat_interleave(torch.tensor(old, device=self._device), batch.of_trace)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -224,6 +244,23 @@ class Distiller:
         (total,) = sum_over_peers(mine)
         answers, decisions = (mine / total).tolist()
         return answers, decisions
+
+    @staticmethod
+    def _read(losses: Losses, batch: TraceBatch, answers: float, decisions: float) -> _Read:
+        """Means and sums over the batches of all processes, from their shares of them."""
+        mine = torch.tensor(
+            [
+                float(losses.cross_entropy) * answers,
+                float(losses.commitment) * decisions,
+                float(losses.right.float().mean()) * decisions,
+                batch.token_count,
+                batch.decision_count,
+            ],
+            dtype=torch.float64,
+        )
+        (total,) = sum_over_peers(mine)
+        cross_entropy, commitment, exact, tokens, count = total.tolist()
+        return _Read(cross_entropy, commitment, exact, round(tokens), round(count))
 
     def _share_gradients(self) -> None:
         """Sum the gradients of all processes."""

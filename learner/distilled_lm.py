@@ -28,13 +28,20 @@ class DistilledLM:
     """
 
     def __init__(
-        self, model: ModelConfig, rendering: Rendering, distillation: DistillationConfig, seed: int
+        self,
+        model: ModelConfig,
+        rendering: Rendering,
+        distillation: DistillationConfig,
+        seed: int,
+        *,
+        stream: int = 0,
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(seed)
         self.model = make_lm(
             model, rendering.vocabulary, rendering.interchangeable, rendering.names
-        )
-        self.distiller = Distiller(self.model, distillation, seed)
+        ).to(device)
+        self.distiller = Distiller(self.model, distillation, seed, stream)
         self._window: list[StepStatistics] = []
 
     @property
@@ -42,9 +49,12 @@ class DistilledLM:
         """Trained numbers, codes included."""
         return self.model.parameter_count
 
-    def step(self, traces: Sequence[Trace]) -> Sequence[float]:
-        """Take one distillation step; what share of each trace's decisions was right before it."""
-        self._window.append(self.distiller.step(traces))
+    def step(self, traces: Sequence[Trace], share: range | None = None) -> Sequence[float]:
+        """Take one distillation step; what share of each trace's decisions was right before it.
+
+        `share`: see `Distiller.step`; the answers are of its traces.
+        """
+        self._window.append(self.distiller.step(traces, share))
         return self._window[-1].exact_of
 
     def round_statistics(self) -> RoundStatistics:

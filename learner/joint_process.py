@@ -40,7 +40,7 @@ def main(setting: JointSetting, rank: int, meeting: str) -> None:
     )
     folder = Path(setting.folder)
     rendering = Rendering([get_domain(name) for name in setting.domains], setting.rendering)
-    student = DistilledLM(setting.model, rendering, setting.distillation, setting.seed)
+    student = DistilledLM(setting.model, rendering, setting.distillation, setting.seed, stream=rank)
     traces, count = read_traces(folder / TRACES_FILE), setting.distillation.batch_traces
     if single(setting.rendering, setting.distillation):
         traces = [decision for trace in traces for decision in single_decisions(trace)]
@@ -51,7 +51,7 @@ def main(setting: JointSetting, rank: int, meeting: str) -> None:
         drawn = curriculum.draw(count)
         statistics = student.distiller.step([traces[number] for number in drawn])
         curriculum.learn(drawn, statistics.exact_of)
-        tokens += statistics.tokens * setting.processes
+        tokens += statistics.tokens
         losses.append(statistics.loss)
         if step % setting.report_every == 0 or step == setting.distillation.total_steps:
             book = student.model.book.statistics()

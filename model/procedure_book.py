@@ -3,7 +3,8 @@
 Vector quantisation with exponential moving averages (VQ-VAE, arXiv:1711.00937, appendix A.1), as
 NeSyPr uses it. A code that no chunk has chosen for long is revived; revival resets its count and
 sum as well as its vector, or the averages would pull it back in the same pass. Processes that
-distil together (model.peers) keep one book: they sum counts and vectors before each move.
+distil together (model.peers) keep one book: they sum counts and vectors before each move, and draw
+from the chunks of all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import BookConfig
-from model.peers import from_first_peer, sum_over_peers
+from model.peers import PeerRows, from_first_peer, sum_over_peers
 
 RESERVOIR = 4096
 """Chunks kept, uniformly over all that were ever seen, to revive dead codes from."""
@@ -125,8 +126,9 @@ class ProcedureBook(nn.Module):
         """Quantise (S, n, d); in training mode also move the codes."""
         chunks = memory.detach()
         if self.training:
-            self._keep(chunks.reshape(-1, self.config.width))
-            self._start_if_due(chunks.reshape(-1, self.config.width))
+            rows = PeerRows(chunks.reshape(-1, self.config.width))
+            self._keep(rows)
+            self._start_if_due(rows)
         codes = self.nearest(chunks)  # (S, n)
         if not self.active:
             if self.training:
@@ -137,11 +139,11 @@ class ProcedureBook(nn.Module):
         if self.training:
             self._follow_mean(vectors)
             self._count(chunks, vectors, codes)
-            self._move(chunks.reshape(-1, self.config.width), codes.reshape(-1))
+            self._move(chunks.reshape(-1, self.config.width), codes.reshape(-1), rows)
         return Quantised(memory + (vectors - chunks), codes, commitment)
 
     @torch.no_grad()
-    def _start_if_due(self, chunks: Tensor) -> None:
+    def _start_if_due(self, chunks: PeerRows) -> None:
         """Count a step; after the warm-up place the codes by k-means on the batch's chunks.
 
         Not on the reservoir: most of that is from before the memory had learned anything.
@@ -150,7 +152,7 @@ class ProcedureBook(nn.Module):
         due = int(self.steps) > self.config.warmup_steps
         if self.active or not self.config.quantised or not due:
             return
-        data, K = chunks, self.config.codes
+        data, K = chunks[torch.arange(len(chunks))], self.config.codes
         if len(data) < K:
             data = torch.cat([data, self._draw(K - len(data), data)])
         filled = len(data)
@@ -187,7 +189,7 @@ class ProcedureBook(nn.Module):
         self._decisions += len(chunks)
 
     @torch.no_grad()
-    def _move(self, chunks: Tensor, chosen: Tensor) -> None:
+    def _move(self, chunks: Tensor, chosen: Tensor, rows: PeerRows) -> None:
         """Moving averages of counts and sums, then revival of dead codes."""
         step = 1 - self.config.decay
         count = torch.bincount(chosen, minlength=self.config.codes)
@@ -206,19 +208,19 @@ class ProcedureBook(nn.Module):
         if number == 0:
             return
         filled = min(int(self.reservoir_seen), RESERVOIR)
-        source = chunks if self.config.revival == "batch" else self.reservoir[:filled]
+        source = rows if self.config.revival == "batch" else self.reservoir[:filled]
         fresh = from_first_peer(self._draw(number, source))
         self.codes[dead], self.sums[dead], self.counts[dead] = fresh, fresh, 1.0
         self.idle[dead] = 0
         self.born[dead] = self.version
         self._revived += number
 
-    def _draw(self, number: int, source: Tensor) -> Tensor:
+    def _draw(self, number: int, source: Tensor | PeerRows) -> Tensor:
         """`number` random rows of `source`."""
         return source[torch.randint(len(source), (number,), generator=self.generator)]
 
     @torch.no_grad()
-    def _keep(self, chunks: Tensor) -> None:
+    def _keep(self, chunks: PeerRows) -> None:
         """Reservoir sampling of a few chunks of every batch (Vitter's algorithm R)."""
         few = chunks[torch.randint(len(chunks), (64,), generator=self.generator)]
         seen = int(self.reservoir_seen)

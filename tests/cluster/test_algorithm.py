@@ -111,3 +111,5 @@ def test_a_mapping_and_overrides_make_a_configuration(tmp_path: Path) -> None:
     assert changed.run_config().acting.actors == 3
     bundles = Nesypr.default_resource_request(changed).bundles
     assert len(bundles) == 2 + 3
+    changed = config.copy(copy_frozen=False).nesypr(overrides=["distillation.learners=2"])
+    assert len(Nesypr.default_resource_request(changed).bundles) == 2 + 2 + 1

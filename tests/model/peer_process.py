@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, distributed
 
 from configs.schema import BookConfig
-from model.peers import from_first_peer, peer_count, peer_rank, sum_over_peers
+from model.peers import PeerRows, from_first_peer, peer_count, peer_rank, sum_over_peers
 from model.procedure_book import ProcedureBook
 
 STEPS = 4
@@ -24,6 +24,14 @@ def mine(rank: int) -> tuple[Tensor, Tensor, Tensor]:
         torch.tensor(0.5 + rank),
         torch.full((4,), 2.0 + rank, dtype=torch.float64),
     )
+
+
+PLACES = torch.tensor([4, 0, 3, 4, 1])
+
+
+def some_rows() -> tuple[Tensor, Tensor]:
+    """Of two processes; not as many for each."""
+    return torch.arange(6.0).view(3, 2), 10 + torch.arange(4.0).view(2, 2)
 
 
 def memories(step: int) -> tuple[Tensor, Tensor]:
@@ -62,6 +70,7 @@ def main(rank: int, folder: Path) -> None:
     )
     integers, scalar, wide = sum_over_peers(*mine(rank))
     first = from_first_peer(torch.tensor([7.0 + rank]))
+    rows = PeerRows(some_rows()[rank])
     book = started_book()
     for step in range(STEPS):
         book(memories(step)[rank])
@@ -70,6 +79,8 @@ def main(rank: int, folder: Path) -> None:
         "scalar": scalar,
         "wide": wide,
         "first": first,
+        "rows": rows[PLACES],
+        "all": rows[torch.arange(len(rows))],
         "who": torch.tensor([peer_count(), peer_rank()]),
         **left(book),
     }

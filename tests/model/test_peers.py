@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import torch
-from peer_process import STEPS, left, memories, mine, started_book
+from peer_process import PLACES, STEPS, left, memories, mine, some_rows, started_book
 from safetensors.torch import load_file
 
-from model.peers import from_first_peer, peer_count, peer_rank, sum_over_peers
+from model.peers import PeerRows, from_first_peer, peer_count, peer_rank, sum_over_peers
 
 
 def test_one_process_alone_is_all_there_is() -> None:
@@ -19,6 +19,9 @@ def test_one_process_alone_is_all_there_is() -> None:
     given = mine(0)
     assert all(a is b for a, b in zip(sum_over_peers(*given), given))
     assert from_first_peer(given[0]) is given[0]
+    rows = PeerRows(some_rows()[0])
+    assert len(rows) == 3
+    assert rows[torch.tensor([2, 0])].tolist() == [[4.0, 5.0], [0.0, 1.0]]
 
 
 def test_two_processes_agree(tmp_path: Path) -> None:
@@ -47,6 +50,9 @@ def test_two_processes_agree(tmp_path: Path) -> None:
         assert found.dtype == one.dtype
         assert torch.equal(found, one + other)
     assert both[0].pop("first").tolist() == [7.0]
+    together = torch.cat(some_rows())
+    assert torch.equal(both[0].pop("rows"), together[PLACES])
+    assert torch.equal(both[0].pop("all"), together)
     whole = started_book()
     for step in range(STEPS):
         whole(torch.cat(memories(step)))
