@@ -43,6 +43,7 @@ class ActorProcess:
         """Load what acting needs; the first request, once."""
         import torch
 
+        from actors.device import acting_device
         from actors.service import ActorService
 
         torch.set_num_threads(1)
@@ -64,6 +65,7 @@ class ActorProcess:
             episodes_every=setting.episodes_every,
             reproducible=setting.reproducible,
             max_staleness=setting.max_staleness,
+            device=acting_device(setting.acting.gpus, ray.get_gpu_ids()),
         )
         return self._pulse()
 

@@ -45,11 +45,12 @@ def reconstruct(
     """R^B of each decision from one bank (NeSyPr, contrastive reconstruction).
 
     own: (B, n, d) the decisions' procedures; neighbours: B look-ups that passed the threshold;
-    code_vectors: (K, d). Returns ((B, n, d), (B,) bool: whether the bank had anything to say).
+    code_vectors: (K, d), on the device of `own`. Returns ((B, n, d), (B,) bool: whether the bank
+    had anything to say).
     Where it had nothing, the row is `own` itself, unchanged bit for bit.
     """
     counts = [len(near.similarities) for near in neighbours]
-    found = torch.tensor(counts) > 0
+    found = torch.tensor(counts, device=own.device) > 0
     rows = [row for row, count in enumerate(counts) if count]
     if not rows:
         return own.clone(), found
@@ -60,8 +61,9 @@ def reconstruct(
         similarities[place, : counts[row]] = neighbours[row].similarities
         codes[place, : counts[row]] = neighbours[row].codes
     weights = mixture_weights(similarities, temperature)
-    procedures = code_vectors.to(own.dtype)[torch.from_numpy(codes)]  # (rows, k, n, d)
-    mixture = torch.from_numpy(weights).to(own.dtype)[:, None] @ procedures.flatten(2)
+    places = torch.from_numpy(codes).to(own.device)
+    procedures = code_vectors.to(own.dtype)[places]  # (rows, k, n, d)
+    mixture = torch.from_numpy(weights).to(own)[:, None] @ procedures.flatten(2)
     mixed = own.clone()
     mixed[rows] = mixture.view(-1, *own.shape[1:])
     return mixed, found

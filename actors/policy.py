@@ -72,8 +72,10 @@ class Choice:
 class Policy:
     """One set of weights with its decoding engine and, where banks are used, their replica.
 
-    Not thread-safe: slots hold the key/value caches of running episodes. Where answers are drawn
-    (`acting.answer_temperature` above 0), they are drawn with `generator`.
+    It decides on the device that the model is on; banks are looked up on the host. Not
+    thread-safe: slots hold the key/value caches of running episodes. Where answers are drawn
+    (`acting.answer_temperature` above 0), they are drawn with `generator`, of that device.
+    There are `slots` of them (`acting.episodes` where it is not said).
     """
 
     def __init__(
@@ -84,23 +86,32 @@ class Policy:
         replica: Replica | None,
         max_version_lag: int = 8,
         generator: torch.Generator | None = None,
+        slots: int | None = None,
     ) -> None:
         self.model = model
         self.version = version
         self.config = config
         with torch.inference_mode():
-            self.engine = make_engine(model, config.episodes, model.config.max_tokens)
+            slots = slots or config.episodes
+            self.engine = make_engine(model, slots, model.config.max_tokens)
         self._has_codes = model.book.active  # else there is nothing to look up or to keep
         self.replica = replica if config.banks != "none" and self._has_codes else None
         self._min_version = version - max_version_lag
-        drawing = generator or torch.Generator().manual_seed(0)
-        self._sampling = Sampling(config.answer_temperature, config.top_p, drawing)
         book = model.book
+        self._device = book.codes.device
+        if generator is None and config.answer_temperature > 0.0:
+            generator = torch.Generator(self._device).manual_seed(0)
+        self._sampling = Sampling(config.answer_temperature, config.top_p, generator)
         self._vectors = book.codes.detach().to(torch.float32).clone()  # (K, d)
-        self._vectors_numpy = self._vectors.numpy()
-        self._done: list[dict[bytes, Counter[str]]] = [{} for _ in range(config.episodes)]
-        self._mean = book.mean.detach().to(torch.float32).numpy().copy()  # (n, d)
-        self._born = book.born.detach().numpy().astype(np.int64)  # (K,)
+        self._vectors_numpy = self._vectors.cpu().numpy()
+        self._done: list[dict[bytes, Counter[str]]] = [{} for _ in range(slots)]
+        self._mean = book.mean.detach().to("cpu", torch.float32).numpy().copy()  # (n, d)
+        self._born = book.born.detach().cpu().numpy().astype(np.int64)  # (K,)
+
+    @property
+    def max_tokens(self) -> int:
+        """How long an episode's text may become."""
+        return self.model.config.max_tokens
 
     def enter(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
         """Begin episodes in these slots; prompts end before the first `<act>`."""
@@ -138,7 +149,7 @@ class Policy:
                 if not self.model.chunks:
                     raise ActingError("a plain LM has no procedures that could be exchanged")
                 order = _derangement(domains if shuffle == "domain" else [""] * len(domains))
-                codes, own = codes[order], own[torch.from_numpy(order)]
+                codes, own = codes[order], own[torch.from_numpy(order).to(self._device)]
             if self.config.contrast_by == "outcomes" and isinstance(self.engine, DecodingEngine):
                 return self._decide_by_outcomes(
                     self.engine, list(slots), domains, codes, own, allowed, banks
@@ -153,7 +164,7 @@ class Policy:
                 [*slots, *(slots[row] for row in again)],
                 torch.cat([helpful, own[again]]) if again else helpful,
                 harmful if bool(hit_failure.any()) else None,
-                torch.cat([hit_failure, torch.zeros(len(again), dtype=torch.bool)]),
+                torch.cat([hit_failure, hit_failure.new_zeros(len(again))]),
                 self.config.contrast,
                 self.config.plausibility,
                 allowed and [*allowed, *(allowed[row] for row in again)],
@@ -274,7 +285,7 @@ class Policy:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """R^B of each decision from the banks of one sign, and where they had something to say."""
         if near is None:
-            return own, torch.zeros(own.shape[0], dtype=torch.bool)
+            return own, torch.zeros(own.shape[0], dtype=torch.bool, device=own.device)
         return reconstruct(own, near, self._vectors, self.config.temperature)
 
 

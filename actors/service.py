@@ -30,6 +30,7 @@ from shared_memory.records import Episode, PlanRequest
 from shared_memory.weights import PublishedWeights
 from tasks.rendering import Rendering
 
+HOST = torch.device("cpu")
 PUSH_BATCH = 16
 """Finished episodes that go to shared memory in one step."""
 
@@ -38,7 +39,7 @@ class ActorService:
     """An actor: a rollout, a policy with the newest weights, and the way to shared memory.
 
     `on_progress` is called after every round of decisions (at most once a second), so that a
-    supervisor can tell a slow actor from one that hangs.
+    supervisor can tell a slow actor from one that hangs. The model runs on `device`.
 
     With `reproducible` a request is all or nothing and owes nothing to the requests before it: its
     episodes go to the banks together, a new policy acts it, its first task says what is drawn.
@@ -60,8 +61,10 @@ class ActorService:
         episodes_every: int = 0,
         reproducible: bool = False,
         max_staleness: int | None = None,
+        device: torch.device = HOST,
     ) -> None:
         self.name = name
+        self._device = device
         self._max_staleness = max_staleness
         self._seed = seed
         self._reproducible = reproducible
@@ -80,7 +83,7 @@ class ActorService:
         )
         self._weights = PublishedWeights(connection, run)
         self._policy: Policy | None = None
-        self._generator = torch.Generator().manual_seed(_drawing_seed(seed, name))
+        self._generator = torch.Generator(device).manual_seed(_drawing_seed(seed, name))
         self._on_progress = on_progress
         self._last_progress = 0.0
         self._rollout = Rollout(
@@ -165,7 +168,7 @@ class ActorService:
         if self._policy is None or latest > self._policy.version:
             version, payload = self._weights.fetch()
             model, _ = from_bytes(payload)
-            model.eval()
+            model.to(self._device).eval()
             self._rollout.tokenizer = model.tokenizer
             self._policy = self._make_policy(model, version)
         elif self._reproducible:
