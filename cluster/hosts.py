@@ -16,11 +16,18 @@ import ray
 from ray._private.state import state as ray_state
 
 from cluster.placement import UNLIMITED
+from configs.errors import NesyprError
 
 LOOK_EVERY_S = 2.0
 FIRST_LOOK_DEADLINE_S = 60.0
+LOOKS_WITHOUT_US = 3
+"""Looks in a row that lack the driver's own host, after which it is believed to be cast out."""
 STALE_AFTER_S = 30.0
 """Without a look for so long, the driver waits for Ray's head."""
+
+
+class CastOutError(NesyprError):
+    """Ray gave up the host of this driver, and starts nothing for it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class HostWatch:
 
     def __init__(self, every_s: float = LOOK_EVERY_S) -> None:
         self._every_s = every_s
+        self._own = ray.get_runtime_context().get_node_id()
+        self._own_missing: int | None = None  # looks in a row that lacked it; None: never there
         self._look = HostLook(time.monotonic(), ())
         self._wanted: tuple[Mapping[str, float], int] | None = None
         self._seen = threading.Event()
@@ -68,10 +77,20 @@ class HostWatch:
         self._thread.start()
 
     def latest(self) -> HostLook:
-        """The last look; without any host where Ray's head has not answered yet."""
+        """The last look; without any host where Ray's head has not answered yet.
+
+        Raises CastOutError once Ray's head holds this host for dead (its link was cut for long):
+        even if it joins anew, the head takes this driver for one that ended with it.
+        """
         if not self._waited:
             self._seen.wait(FIRST_LOOK_DEADLINE_S)
             self._waited = True
+        if (self._own_missing or 0) >= LOOKS_WITHOUT_US:
+            raise CastOutError(
+                "Ray's head holds the host of this driver for dead (was its link cut?) and starts "
+                "no process for it any more: go on with the run by `nesypr resume`, here or on "
+                "another host"
+            )
         return self._look
 
     @property
@@ -104,7 +123,12 @@ class HostWatch:
             stopping = self._stop.is_set()
             try:
                 if not stopping:
-                    self._look = HostLook(time.monotonic(), look())
+                    hosts = look()
+                    if any(host.node == self._own for host in hosts):
+                        self._own_missing = 0
+                    elif self._own_missing is not None:
+                        self._own_missing += 1
+                    self._look = HostLook(time.monotonic(), hosts)
                     self._problem = ""
                     self._seen.set()
                 wanted = self._wanted

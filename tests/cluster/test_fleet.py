@@ -13,7 +13,7 @@ import ray
 from actors.records import ActReport, Pulse, StageTimes
 from cluster.fleet import MAX_DEATHS_IN_A_ROW, Fleet
 from cluster.fleet_events import ActorAnswered, ActorDown, ActorUp, FleetError
-from cluster.hosts import HostWatch
+from cluster.hosts import CastOutError, HostWatch, look
 from cluster.learner_link import LearnerLink, LearnerVersion
 from cluster.ray_session import RaySession
 from cluster.supervisor import Supervisor
@@ -173,3 +173,20 @@ def test_a_version_published_between_two_questions_is_told_in_full(
     (first,) = (event for event in told if event.version == 1)
     assert first.published is not None
     assert first.published(0).traces_new == 2
+
+
+def test_a_driver_whose_host_was_given_up_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = look()
+    looks = [there, (), there, (), (), (), ()]  # once without it is no reason
+    monkeypatch.setattr("cluster.hosts.look", lambda: looks.pop(0) if looks else ())
+    watch = HostWatch(every_s=0.05)
+    try:
+        deadline = time.monotonic() + 20.0
+        while len(looks) > 1 and time.monotonic() < deadline:
+            watch.latest()
+            time.sleep(0.01)
+        time.sleep(0.2)
+        with pytest.raises(CastOutError, match="nesypr resume"):
+            watch.latest()
+    finally:
+        watch.stop()
