@@ -26,6 +26,9 @@ ASK_EVERY_S = 0.5
 ORDERED_ASK_EVERY_S = 0.02
 """The same where actors wait for every version."""
 START_DEADLINE_S = 180.0
+"""For its model and its last checkpoint, once its process answers."""
+PROCESS_DEADLINE_S = 60.0
+"""For its process to answer at all, or `request_deadline_s` where that is longer."""
 MAX_DEATHS = 5
 """Deaths without a new version in between, after which the run gives up."""
 
@@ -195,7 +198,8 @@ class LearnerLink:
         # In this order: every version that the status knows of is among the reports.
         self._wanted_status = self._handle.status.remote()
         self._request = self._handle.versions.remote(self._reported)
-        deadline = self._deadline_s if self._up else START_DEADLINE_S
+        least = 0.0 if self._up else PROCESS_DEADLINE_S
+        deadline = max(least, self._deadline_s)
         self._supervisor.asked(self.name, "say how it goes", deadline, now)
 
     def _collect(self, now: float) -> list[LearnerEvent]:
