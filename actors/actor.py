@@ -24,6 +24,9 @@ from tasks.rendering import Rendering
 from tasks.simulators import make_simulator
 
 if TYPE_CHECKING:
+    import torch
+
+    from actors.rounds import Inference
     from actors.service import ActorService
 
 
@@ -43,7 +46,6 @@ class ActorProcess:
         """Load what acting needs; the first request, once."""
         import torch
 
-        from actors.device import acting_device
         from actors.service import ActorService
 
         torch.set_num_threads(1)
@@ -65,7 +67,7 @@ class ActorProcess:
             episodes_every=setting.episodes_every,
             reproducible=setting.reproducible,
             max_staleness=setting.max_staleness,
-            device=acting_device(setting.acting.gpus, ray.get_gpu_ids()),
+            device=_device(setting),
         )
         return self._pulse()
 
@@ -80,18 +82,25 @@ class ActorProcess:
     def _count(self) -> None:
         self._rounds += 1
 
-    def act(self, assignments: Sequence[Assignment]) -> ActReport:
+    def act(
+        self, assignments: Sequence[Assignment], inference: Inference | None = None
+    ) -> ActReport:
         """Act the tasks; see `ActorService.act`."""
-        report = self._ready().act(assignments)
+        report = self._ready().act(assignments, inference)
         self._rounds += 1
         self._gauges.take(report)
         return report
 
     def probe(
-        self, assignments: Sequence[Assignment], restrict: bool, shuffle: Shuffle, banks: bool
+        self,
+        assignments: Sequence[Assignment],
+        restrict: bool,
+        shuffle: Shuffle,
+        banks: bool,
+        inference: Inference | None = None,
     ) -> ProbeReport:
         """Act held-out tasks; see `ActorService.probe`."""
-        report = self._ready().probe(assignments, restrict, shuffle, banks)
+        report = self._ready().probe(assignments, restrict, shuffle, banks, inference)
         self._rounds += 1
         return report
 
@@ -105,3 +114,11 @@ class ActorProcess:
         """Give up what the node's actors share, before the end; answered beside a request."""
         if self._service is not None:
             self._service.close()
+
+
+def _device(setting: ActorSetting) -> torch.device:
+    """Of the actor's own model; a GPU is for the model alone, where another process has it."""
+    from actors.device import acting_device
+
+    own = setting.acting.inference == "own"
+    return acting_device(setting.acting.gpus if own else 0.0, ray.get_gpu_ids())

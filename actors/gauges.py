@@ -43,3 +43,34 @@ class ActorGauges:
         totals["resident_mb"] = report.resident_mb
         for name, gauge in self._gauges.items():
             gauge.set(totals[name], self._tags)
+
+
+INFERENCE_TAGS = ("run", "inference")
+INFERENCE_WORDS = {
+    "batches": "Batches that this inference actor decided.",
+    "decisions": "Decisions in them.",
+    "actors": "Actors whose decisions were in the last batch.",
+    "deciding_seconds": "Seconds spent on batches.",
+}
+
+
+class InferenceGauges:
+    """Counts an inference actor's batches. Needs Ray."""
+
+    def __init__(self, run: str, inference: str) -> None:
+        self._tags = {"run": run, "inference": inference}
+        self._gauges = {
+            name: Gauge(f"nesypr_inference_{name}", words, tag_keys=INFERENCE_TAGS)
+            for name, words in INFERENCE_WORDS.items()
+        }
+        self._totals = dict.fromkeys(INFERENCE_WORDS, 0.0)
+
+    def take(self, decisions: int, seconds: float, actors: int) -> None:
+        """Set the gauges by one more batch."""
+        totals = self._totals
+        totals["batches"] += 1
+        totals["decisions"] += decisions
+        totals["deciding_seconds"] += seconds
+        totals["actors"] = actors
+        for name, gauge in self._gauges.items():
+            gauge.set(totals[name], self._tags)

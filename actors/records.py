@@ -82,17 +82,27 @@ class Pulse:
 
 
 @dataclass(frozen=True, slots=True)
+class BrokenOff:
+    """An actor could not go on: its inference actor died or did not answer in time."""
+
+    inference: str
+    sentence: str
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ActReport:
     """What an actor answers to a request to act: that it is done, and what it cost."""
 
     actor: str
-    version: int  # the book version that all episodes were acted with
+    version: int  # the book version that all episodes were acted with; -1: none was begun
     episodes: tuple[int, ...]  # numbers of the episodes that shared memory has acknowledged
     doubled: int  # of them, known to shared memory already
     times: StageTimes
     seconds: float
     resident_mb: float  # resident memory of this process, MiB
     waited_s: float = 0.0  # of the seconds, for a server at its memory limit
+    broken_off: BrokenOff | None = None  # what is not among `episodes` must be acted again
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +131,4 @@ class ProbeReport:
     version: int
     outcomes: tuple[ProbeOutcome, ...]
     seconds: float
+    broken_off: BrokenOff | None = None  # then there are no outcomes

@@ -16,13 +16,15 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
 from actors.errors import ActingError
 from actors.guard import Guard, SimulatorError
-from actors.policy import Choice, Policy
+from actors.policy import Choice
 from actors.records import Assignment, Shuffle, StageTimes
+from configs.schema import ActingConfig
 from model.tokenizer import Tokenizer
 from shared_memory.records import Decision
 from tasks.naming import Naming
@@ -33,6 +35,39 @@ LONGEST_TEXT = 1024
 """Characters of an answer that a decision keeps."""
 
 MakeSimulator = Callable[[str], Simulator]
+
+
+class Deciding(Protocol):
+    """What decides: an `actors.policy.Policy`, or a session with a shared one."""
+
+    @property
+    def config(self) -> ActingConfig:
+        """Its `episodes` are how many slots there are."""
+
+    @property
+    def version(self) -> int:
+        """The book version that decides."""
+
+    @property
+    def max_tokens(self) -> int:
+        """How long an episode's text may become."""
+
+    def enter(self, slots: Sequence[int], prompts: Sequence[Sequence[int]]) -> None:
+        """See `Policy.enter`."""
+
+    def feed(self, slots: Sequence[int], tokens: Sequence[Sequence[int]]) -> None:
+        """See `Policy.feed`."""
+
+    def decide(
+        self,
+        slots: Sequence[int],
+        domains: Sequence[str],
+        allowed: Sequence[Sequence[Sequence[int]]] | None = None,
+        shuffle: Shuffle = "none",
+        banks: bool = True,
+        watched: Sequence[int] = (),
+    ) -> list[Choice]:
+        """See `Policy.decide`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +146,7 @@ class Rollout:
 
     def run(
         self,
-        policy: Policy,
+        policy: Deciding,
         assignments: Sequence[Assignment],
         restrict: bool = False,
         shuffle: Shuffle = "none",
@@ -136,7 +171,7 @@ class Rollout:
 
     def _refill(
         self,
-        policy: Policy,
+        policy: Deciding,
         waiting: list[Assignment],
         free: list[int],
         running: dict[int, RunningEpisode],
@@ -155,7 +190,7 @@ class Rollout:
                 continue
             if solved:
                 ended.append(self._end(episode, "solved"))
-            elif len(episode.tokens) + 2 > policy.model.config.max_tokens:
+            elif len(episode.tokens) + 2 > policy.max_tokens:
                 ended.append(self._end(episode, "too long"))
             else:
                 slot = free.pop()
@@ -168,7 +203,7 @@ class Rollout:
 
     def _round(
         self,
-        policy: Policy,
+        policy: Deciding,
         free: list[int],
         running: dict[int, RunningEpisode],
         restrict: bool,
@@ -198,10 +233,7 @@ class Rollout:
         choosing = time.perf_counter()
         domains = [running[slot].assignment.task.domain for slot in slots]
         watched = [row for row, slot in enumerate(slots) if self._watches(running[slot].assignment)]
-        looked_at = {"watched": watched} if watched else {}
-        choices = (
-            policy.decide(slots, domains, allowed, shuffle, banks, **looked_at) if slots else []
-        )
+        choices = policy.decide(slots, domains, allowed, shuffle, banks, watched) if slots else []
         if len(choices) != len(slots):
             raise ActingError(
                 f"the policy answered {len(choices)} decisions for {len(slots)} slots: "
@@ -247,7 +279,7 @@ class Rollout:
             else:
                 episode.tokens.extend([*answer, *seen])
                 grown = [*answer[1:], *seen]
-            ending = self._ending(episode, action, accepted, solved, policy.model.config.max_tokens)
+            ending = self._ending(episode, action, accepted, solved, policy.max_tokens)
             if ending is None:
                 going.append(slot)
                 growth.append(grown)

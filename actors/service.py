@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import redis
 import torch
@@ -18,8 +19,18 @@ import torch
 from actors.errors import ActingError
 from actors.policy import Policy
 from actors.process_memory import resident_mb
-from actors.records import ActReport, Assignment, ProbeOutcome, ProbeReport, Shuffle, StageTimes
-from actors.rollout import FinishedEpisode, MakeSimulator, Rollout
+from actors.records import (
+    ActReport,
+    Assignment,
+    BrokenOff,
+    ProbeOutcome,
+    ProbeReport,
+    Shuffle,
+    StageTimes,
+)
+from actors.rollout import Deciding, FinishedEpisode, MakeSimulator, Rollout
+from actors.rounds import Inference, InferenceLostError
+from actors.shared_policy import SharedPolicy
 from configs.schema import ActingConfig, SharedMemoryConfig
 from model.saving import from_bytes
 from model.small_lm import SmallLM
@@ -27,6 +38,7 @@ from model.tokenizer import WordTokenizer
 from shared_memory.bank import Bank, PushResult
 from shared_memory.node_replica import open_replica
 from shared_memory.records import Episode, PlanRequest
+from shared_memory.replica import Replica
 from shared_memory.weights import PublishedWeights
 from tasks.rendering import Rendering
 
@@ -40,6 +52,9 @@ class ActorService:
 
     `on_progress` is called after every round of decisions (at most once a second), so that a
     supervisor can tell a slow actor from one that hangs. The model runs on `device`.
+
+    Where inference is shared, each request says who is asked; what was asked there in vain ends the
+    request early, with a report of what is in the banks by then.
 
     With `reproducible` a request is all or nothing and owes nothing to the requests before it: its
     episodes go to the banks together, a new policy acts it, its first task says what is drawn.
@@ -74,15 +89,18 @@ class ActorService:
         self._bank = Bank(
             connection, run, shared_memory.bank, deadline_s=acting.request_deadline_s / 2
         )
-        self._replica = open_replica(
-            connection,
-            run,
-            tuple(domains),
-            shared_memory,
-            actions=acting.contrast_by == "outcomes",
-        )
+        self._replica: Replica | None = None
+        if acting.inference == "own":
+            self._replica = open_replica(
+                connection,
+                run,
+                tuple(domains),
+                shared_memory,
+                actions=acting.contrast_by == "outcomes",
+            )
         self._weights = PublishedWeights(connection, run)
         self._policy: Policy | None = None
+        self._knows_tokenizer = False  # of the shared model
         self._generator = torch.Generator(device).manual_seed(_drawing_seed(seed, name))
         self._on_progress = on_progress
         self._last_progress = 0.0
@@ -102,35 +120,44 @@ class ActorService:
         """The book version at hand; -1 before the first."""
         return -1 if self._policy is None else self._policy.version
 
-    def act(self, assignments: Sequence[Assignment]) -> ActReport:
+    def act(
+        self, assignments: Sequence[Assignment], inference: Inference | None = None
+    ) -> ActReport:
         """Act the tasks, push every finished episode with its request for a plan, and report.
 
         Raises SharedMemoryError where shared memory stays away past its retries.
         """
         began = time.perf_counter()
-        policy = self._refresh(assignments)
         self._rollout.times = StageTimes()
+        version = -1
         numbers: list[int] = []
         pending: list[FinishedEpisode] = []
         pushed = PushResult()
-        for finished in self._rollout.run(
-            policy, assignments, restrict=self._acting.restrict, on_progress=self._progress
-        ):
-            pending.append(finished)
-            if len(pending) >= PUSH_BATCH and not self._reproducible:
-                pushed += self._push(pending, policy.version, numbers)
-                pending = []
+        broken_off: BrokenOff | None = None
+        try:
+            with self._deciding(assignments, inference) as policy:
+                version = policy.version
+                for finished in self._rollout.run(
+                    policy, assignments, restrict=self._acting.restrict, on_progress=self._progress
+                ):
+                    pending.append(finished)
+                    if len(pending) >= PUSH_BATCH and not self._reproducible:
+                        pushed += self._push(pending, version, numbers)
+                        pending = []
+        except InferenceLostError as lost:
+            broken_off = BrokenOff(lost.inference, str(lost), lost.overdue)
         if pending:
-            pushed += self._push(pending, policy.version, numbers)
+            pushed += self._push(pending, version, numbers)
         return ActReport(
             actor=self.name,
-            version=policy.version,
+            version=version,
             episodes=tuple(numbers),
             doubled=pushed.doubled,
             times=self._rollout.times,
             seconds=time.perf_counter() - began,
             resident_mb=resident_mb(),
             waited_s=pushed.waited_s,
+            broken_off=broken_off,
         )
 
     def probe(
@@ -139,25 +166,52 @@ class ActorService:
         restrict: bool,
         shuffle: Shuffle = "none",
         banks: bool = True,
+        inference: Inference | None = None,
     ) -> ProbeReport:
         """Act held-out tasks with the newest weights and banks; nothing is written."""
         began = time.perf_counter()
-        policy = self._refresh(assignments)
-        outcomes = tuple(
-            _probe_outcome(finished)
-            for finished in self._rollout.run(
-                policy, assignments, restrict, shuffle, banks, self._progress
-            )
-        )
+        try:
+            with self._deciding(assignments, inference) as policy:
+                outcomes = tuple(
+                    _probe_outcome(finished)
+                    for finished in self._rollout.run(
+                        policy, assignments, restrict, shuffle, banks, self._progress
+                    )
+                )
+        except InferenceLostError as lost:
+            broken_off = BrokenOff(lost.inference, str(lost), lost.overdue)
+            return ProbeReport(self.name, -1, (), time.perf_counter() - began, broken_off)
         return ProbeReport(self.name, policy.version, outcomes, time.perf_counter() - began)
 
     def close(self) -> None:
         """Leave what the node's actors share; nothing can be asked afterwards."""
-        self._replica.close()
+        if self._replica is not None:
+            self._replica.close()
+
+    @contextmanager
+    def _deciding(
+        self, assignments: Sequence[Assignment], inference: Inference | None
+    ) -> Iterator[Deciding]:
+        """What decides in these tasks: a policy of one's own, or a session elsewhere."""
+        if self._acting.inference == "own":
+            yield self._refresh(assignments)
+            return
+        if inference is None:
+            raise ActingError(
+                f"{self.name} has no model (acting.inference = shared) and was not told whom to ask"
+            )
+        shared = SharedPolicy(self.name, self._acting, inference)
+        if not self._knows_tokenizer:
+            self._rollout.tokenizer = inference.tokenizer()
+            self._knows_tokenizer = True
+        try:
+            yield shared
+        finally:
+            shared.close()
 
     def _refresh(self, assignments: Sequence[Assignment]) -> Policy:
         """The newest published weights, and the banks as they stand now, to act these with."""
-        if self._acting.banks != "none":
+        if self._replica is not None and self._acting.banks != "none":
             self._replica.refresh()
         latest = self._weights.latest_version()
         if latest is None or latest < 0:

@@ -145,7 +145,10 @@ class Nesypr(Algorithm):
             bundles += [learner] * learning.learners
         elif learning.learner_gpus:
             bundles[1]["GPU"] = float(learning.learner_gpus)
-        bundles += [{"CPU": acting.cpus}] * (acting.actors if acting.cpus else 0)
+        actor = {"CPU": acting.cpus, "GPU": 0.0 if acting.inference == "shared" else acting.gpus}
+        bundles += [actor] * (acting.actors if any(actor.values()) else 0)
+        if acting.inference == "shared" and acting.gpus:
+            bundles += [{"GPU": acting.gpus}] * acting.inference_actors
         return PlacementGroupFactory(bundles)
 
     def setup(self, config: AlgorithmConfig) -> None:

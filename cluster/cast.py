@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.actor import ActorProcess
+from actors.inference_actor import InferenceProcess
 from actors.records import ActorSetting
 
 AskForActor: TypeAlias = Callable[[str, ActorSetting, Mapping[str, float], str], Any]
@@ -17,8 +18,21 @@ AskForActor: TypeAlias = Callable[[str, ActorSetting, Mapping[str, float], str],
 
 
 def _ask_ray(name: str, setting: ActorSetting, need: Mapping[str, float], node: str) -> Any:
-    """An actor's process on a node, or on any other where that one is gone; "": Ray's choice."""
-    remote: Any = ActorProcess  # a remote class; mypy sees the plain one
+    return _ask(ActorProcess, name, setting, need, node)
+
+
+def _ask_inference(name: str, setting: ActorSetting, need: Mapping[str, float], node: str) -> Any:
+    return _ask(InferenceProcess, name, setting, need, node)
+
+
+def _ask(
+    remote: Any,  # a remote class; mypy sees the plain one
+    name: str,
+    setting: ActorSetting,
+    need: Mapping[str, float],
+    node: str,
+) -> Any:
+    """A process on a node, or on any other where that one is gone; "": Ray's choice."""
     return remote.options(
         num_cpus=need.get("CPU", 0.0),
         num_gpus=need.get("GPU", 0.0),
@@ -32,9 +46,10 @@ def _kill(handle: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """How an actor is asked for, and how it is ended at once."""
+    """How an actor and an inference actor are asked for, and how either is ended at once."""
 
     ask: AskForActor = _ask_ray
+    ask_inference: AskForActor = _ask_inference
     end: Callable[[Any], None] = _kill
 
 

@@ -15,7 +15,15 @@ from typing import Any
 
 import ray
 
-from actors.records import ActorSetting, ActReport, Assignment, Pulse, Shuffle
+from actors.records import (
+    ActorSetting,
+    ActReport,
+    Assignment,
+    BrokenOff,
+    ProbeReport,
+    Pulse,
+    Shuffle,
+)
 from cluster.cast import REAL_ACTORS, Cast
 from cluster.fleet_events import (
     ActorAnswered,
@@ -26,9 +34,10 @@ from cluster.fleet_events import (
     FleetError,
     FleetEvent,
 )
-from cluster.fleet_worker import Worker, start_worker
+from cluster.fleet_worker import Request, Worker, start_worker
 from cluster.host_rooms import HostRooms
 from cluster.hosts import LOOK_EVERY_S, STALE_AFTER_S, HostLook, HostWatch, TrialHosts
+from cluster.inference_servers import InferenceServers, ServerLost
 from cluster.observer import ActorHealth
 from cluster.placement import Seat, placement
 from cluster.supervisor import Supervisor
@@ -37,6 +46,7 @@ from configs.errors import NesyprError
 from shared_memory.errors import SharedMemoryError
 from shared_memory.fleet_wishes import FleetSize, FleetState, FleetWish
 
+NOTHING: Mapping[str, float] = {}
 START_DEADLINE_S = 180.0
 """An actor process imports torch and transformers, on a machine that may be busy."""
 PLACED_WITHIN_S = 20.0
@@ -60,7 +70,7 @@ class Fleet:
     """Actors with the same setting, `size` of them. `poll` is the only thing that waits.
 
     `need`: what each asks of Ray (CPU, GPU). What `wish` told last counts, not `size`, once it
-    was called.
+    was called. `inference`: the inference actors that they share, where they do.
     """
 
     def __init__(
@@ -72,15 +82,18 @@ class Fleet:
         supervisor: Supervisor,
         hosts: HostWatch | TrialHosts,
         cast: Cast = REAL_ACTORS,
+        inference: InferenceServers | None = None,
+        host_need: Mapping[str, float] = NOTHING,
     ) -> None:
         self._setting = setting
+        self._inference = inference
         self._size = size
         self._need = need
         self._deadline_s = request_deadline_s
         self._cast = cast
         self._supervisor = supervisor
         self._hosts = hosts
-        self._rooms = HostRooms(need)
+        self._rooms = HostRooms(need, host_need)
         self._leaving: frozenset[str] = frozenset()
         self._workers: dict[str, Worker] = {}
         self._generations: Counter[int] = Counter()
@@ -102,13 +115,16 @@ class Fleet:
 
     @property
     def processes(self) -> dict[str, int]:
-        """Process number of each actor that is up."""
-        return {worker.name: worker.process for worker in self._workers.values() if worker.up}
+        """Process number of each actor that is up, inference actors included."""
+        shared = {} if self._inference is None else self._inference.processes
+        actors = {worker.name: worker.process for worker in self._workers.values() if worker.up}
+        return {**actors, **shared}
 
     @property
     def resident_mb(self) -> float:
         """Resident memory of the largest actor now, in MiB."""
-        return max((worker.resident_mb for worker in self._workers.values()), default=0.0)
+        shared = 0.0 if self._inference is None else self._inference.resident_mb
+        return max((worker.resident_mb for worker in self._workers.values()), default=shared)
 
     @property
     def open_requests(self) -> list[Any]:
@@ -126,7 +142,7 @@ class Fleet:
                 host=self._rooms.words(worker.node) if worker.placed else "",
             )
             for worker in self._workers.values()
-        )
+        ) + (() if self._inference is None else self._inference.health(now))
 
     def state(self, outcome: str = "") -> FleetState:
         """How many are where, for those who asked for a number."""
@@ -143,7 +159,7 @@ class Fleet:
 
     def waits(self, now: float) -> list[Wait]:
         """What actors wait for that no request's deadline covers."""
-        found = []
+        found = [] if self._inference is None else self._inference.waits()
         if now - self._hosts.looked > 2 * LOOK_EVERY_S:
             what = f"to say which hosts there are; {self._hosts.problem or 'it does not answer'}"
             found.append(Wait("the driver", "Ray's head", what, STALE_AFTER_S, self._hosts.looked))
@@ -171,9 +187,8 @@ class Fleet:
 
     def act(self, actor: str, assignments: Sequence[Assignment]) -> None:
         """Ask the actor to act."""
-        worker = self._workers[actor]
-        worker.request = worker.handle.act.remote(tuple(assignments))
-        self._asked(worker, f"act {len(assignments)} tasks", self._deadline_s)
+        asks = Request("act", (tuple(assignments),), f"act {len(assignments)} tasks")
+        self._ask(self._workers[actor], asks)
 
     def probe(
         self,
@@ -184,9 +199,8 @@ class Fleet:
         banks: bool,
     ) -> None:
         """Ask the actor to probe."""
-        worker = self._workers[actor]
-        worker.request = worker.handle.probe.remote(tuple(assignments), restrict, shuffle, banks)
-        self._asked(worker, f"probe {len(assignments)} tasks", self._deadline_s)
+        values = (tuple(assignments), restrict, shuffle, banks)
+        self._ask(self._workers[actor], Request("probe", values, f"probe {len(assignments)} tasks"))
 
     def poll(self, ready: Sequence[Any]) -> list[FleetEvent]:
         """What happened; `ready` are the references that `ray.wait` found ready.
@@ -205,17 +219,23 @@ class Fleet:
         for late in self._supervisor.overdue(now):
             if late.worker in self._workers:
                 events.append(self._lose(self._workers[late.worker], True, late.sentence))
+            elif self._inference is not None:
+                events += self._lost(self._inference.lose(late.worker, late.sentence, True))
         events.extend(self._see_off(now))
         events.extend(self._arrange(now))
+        events.extend(self._share(now))
         return events
 
     def stop(self) -> None:
         """Kill every actor: what they pushed is safe, what they did not is acted again."""
         leaving = [worker.handle.leave.remote() for worker in self._workers.values() if worker.up]
+        leaving += [] if self._inference is None else self._inference.stop()
         if leaving:
             ray.wait(leaving, num_returns=len(leaving), timeout=LEAVE_DEADLINE_S)
         for worker in list(self._workers.values()):
             self._remove(worker)
+        if self._inference is not None:
+            self._inference.end()
 
     # -- hosts ---------------------------------------------------------------------------------
 
@@ -269,6 +289,9 @@ class Fleet:
         self._generations[place] += 1
         name = f"actor-{place}" if generation == 0 else f"actor-{place}.{generation}"
         worker = start_worker(name, place, self._setting, self._need, node, now, self._cast)
+        if self._inference is not None:
+            others = [other.chair for other in self._workers.values()]
+            worker.chair = self._inference.chair(node, others)
         self._workers[name] = worker
         self._asked(worker, "start", START_DEADLINE_S)
 
@@ -276,7 +299,7 @@ class Fleet:
         """Let go of dismissed actors that have nothing left to answer."""
         events: list[FleetEvent] = []
         for worker in list(self._workers.values()):
-            if not worker.dismissed or worker.request is not None:
+            if not worker.dismissed or worker.request is not None or worker.held:
                 continue
             if worker.farewell is None:
                 worker.farewell = worker.handle.leave.remote()
@@ -293,7 +316,40 @@ class Fleet:
         del self._workers[worker.name]
         self._arranged = None
 
+    # -- inference -----------------------------------------------------------------------------
+
+    def _share(self, now: float) -> list[FleetEvent]:
+        """See that there is whom to ask, and send what was held back until there was."""
+        if self._inference is None:
+            return []
+        events = self._lost(self._inference.poll(now))
+        self._inference.keep({worker.chair for worker in self._workers.values()}, now)
+        for worker in self._workers.values():
+            if worker.held and worker.asks is not None:
+                self._ask(worker, worker.asks)
+        return events
+
+    def _lost(self, lost: Sequence[ServerLost]) -> list[FleetEvent]:
+        """Tell of inference actors that are gone; what was asked there comes back by itself."""
+        for each in lost:
+            self._deaths_in_a_row += each.placed
+            self._give_up_after_many(each.sentence)
+        return [ActorDown(each.server, each.overdue, each.sentence) for each in lost]
+
     # -- requests ------------------------------------------------------------------------------
+
+    def _ask(self, worker: Worker, asks: Request) -> None:
+        """Ask the actor, or hold the request back until its inference is up."""
+        worker.asks, worker.held = asks, False
+        values = asks.values
+        if self._inference is not None:
+            way = self._inference.way(worker.chair)
+            if way is None:
+                worker.held, worker.doing = True, f"wait for inference to {asks.words}"
+                return
+            values = (*values, way)
+        worker.request = getattr(worker.handle, asks.method).remote(*values)
+        self._asked(worker, asks.words, self._deadline_s)
 
     def _asked(self, worker: Worker, what: str, deadline_s: float) -> None:
         worker.doing, worker.heard = what, time.monotonic()
@@ -317,12 +373,31 @@ class Fleet:
             worker.up = True
             self._note(worker, answer)
             return [ActorUp(worker.name)]
+        if answer.broken_off is not None:
+            return self._broke_off(worker, answer, answer.broken_off)
         self._supervisor.answered(worker.name, now)
         self._deaths_in_a_row = 0
         self._losses.pop(worker.node, None)
         if isinstance(answer, ActReport):
             worker.resident_mb = answer.resident_mb
         return [ActorAnswered(worker.name, answer)]
+
+    def _broke_off(
+        self, worker: Worker, answer: ActReport | ProbeReport, why: BrokenOff
+    ) -> list[FleetEvent]:
+        """The actor's inference failed it: that is replaced, and the rest is asked again.
+
+        What is left of a request to act the driver gives out anew; a probe is asked once more.
+        """
+        self._supervisor.closed(worker.name)
+        events: list[FleetEvent] = []
+        if self._inference is not None:
+            events += self._lost(self._inference.lose(why.inference, why.sentence, why.overdue))
+        if isinstance(answer, ActReport):
+            events.append(ActorAnswered(worker.name, answer))
+        else:
+            worker.held = True
+        return events
 
     def _take_pulses(self, now: float) -> list[FleetEvent]:
         events: list[FleetEvent] = []
@@ -364,14 +439,17 @@ class Fleet:
         if worker.placed or not overdue:
             self._deaths_in_a_row += 1
             self._losses.setdefault(worker.node, []).append(time.monotonic())
+        self._give_up_after_many(sentence)
+        self._remove(worker)
+        return ActorDown(worker.name, overdue, sentence)
+
+    def _give_up_after_many(self, sentence: str) -> None:
         most = MAX_DEATHS_IN_A_ROW + max(1, self._wanted()) - 1
         if self._deaths_in_a_row > most:
             raise FleetError(
                 f"{self._deaths_in_a_row} actors in a row were lost without a report, the last: "
                 f"{sentence}; see the logs in /tmp/ray/session_latest/logs"
             )
-        self._remove(worker)
-        return ActorDown(worker.name, overdue, sentence)
 
 
 def _first_line(error: BaseException) -> str:

@@ -37,6 +37,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _PARTS = (  # how a process's command line begins, or what is in it
     ("ray::StandIn", "stand-ins"),
     ("ray::ActorProcess", "actors"),
+    ("ray::InferenceProcess", "inference"),
     ("ray::LearnerActor", "learner"),
     ("teacher_process", "teacher"),
     ("valkey-server", "server"),

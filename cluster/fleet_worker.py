@@ -8,6 +8,16 @@ from typing import Any
 
 from actors.records import ActorSetting
 from cluster.cast import Cast
+from cluster.inference_servers import Chair
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A method of the actor's process, what it is called with, and the words for it."""
+
+    method: str
+    values: tuple[Any, ...]
+    words: str
 
 
 @dataclass(slots=True)
@@ -19,9 +29,12 @@ class Worker:
     handle: Any
     node: str  # Ray's number of its host
     asked: float  # when Ray was asked for it
-    request: Any  # object reference of the open request, at first that to start
+    request: Any  # object reference of the open request, at first that to start; or None
     pulse: Any  # of the open question whether it is alive
     pulsed: float
+    chair: Chair = ("", 0)  # whose inference it asks, where that is shared
+    asks: Request | None = None  # what it was asked last; open where `request` is, or is held back
+    held: bool = False  # until that inference is up
     placed: bool = False  # its process is there
     up: bool = False  # and it has loaded what acting needs
     going: bool = False  # it was decided that it goes

@@ -14,10 +14,11 @@ from shared_memory.fleet_wishes import HostState
 
 
 class HostRooms:
-    """`need`: resources of one actor. No I/O."""
+    """`need`: resources of one actor; `host_need`: of what its host must have besides. No I/O."""
 
-    def __init__(self, need: Mapping[str, float]) -> None:
+    def __init__(self, need: Mapping[str, float], host_need: Mapping[str, float] = {}) -> None:
         self._need = need
+        self._host_need = host_need
         self._looked: float | None = None
         self._hosts: tuple[RayHost, ...] = ()
         self._sizes: dict[str, int] = {}
@@ -41,6 +42,8 @@ class HostRooms:
             size = fits(self._need, host.total)
             if not host.total.get("CPU", 0.0):
                 size = 0  # `ray start --num-cpus=0`: not for work
+            if not fits(self._host_need, host.total):
+                size = 0
             self._sizes[host.node] = size
             self._rooms[host.node] = max(ours, fits(self._need, usable)) if size else 0
 

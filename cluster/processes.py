@@ -10,7 +10,9 @@ import redis
 from actors.records import ActorSetting
 from cluster.cast import Cast
 from cluster.fleet import Fleet
+from cluster.fleet_events import FleetError
 from cluster.hosts import HostWatch, TrialHosts
+from cluster.inference_servers import InferenceServers
 from cluster.learner_link import LearnerLink, learner_setting
 from cluster.ports import check_ports_free
 from cluster.ray_session import RaySession
@@ -115,9 +117,29 @@ class Processes:
         hosts = TrialHosts() if ray.util.get_current_placement_group() else HostWatch()
         self._undo.append(hosts.stop)
         alone = config.address is None and session.started  # nobody to share the CPUs with
+        if alone and acting.gpus and not ray.cluster_resources().get("GPU"):
+            raise FleetError(
+                f"acting.gpus = {acting.gpus:g}, but Ray finds no GPU on this machine: set "
+                "acting.gpus=0, or give the address of a cluster that has some"
+            )
         need = {"CPU": 0.0 if alone else acting.cpus, "GPU": acting.gpus}
-        deadline_s = acting.request_deadline_s
-        self.fleet = Fleet(setting, size, need, deadline_s, supervisor, hosts, cast)
+        host_need: dict[str, float] = {}
+        inference: InferenceServers | None = None
+        if acting.inference == "shared":
+            inference = InferenceServers(setting, supervisor, cast)
+            host_need = {"GPU": acting.gpus * acting.inference_actors}
+            need["GPU"] = 0.0
+        self.fleet = Fleet(
+            setting,
+            size,
+            need,
+            acting.request_deadline_s,
+            supervisor,
+            hosts,
+            cast,
+            inference,
+            host_need,
+        )
         self._undo.append(self.fleet.stop)
 
     def revive_server(self) -> bool:

@@ -50,7 +50,7 @@ class Oracle:
 
     def __init__(self, rollout: Rollout, slots: int, spoil: dict[int, str] | None = None) -> None:
         self.config = SimpleNamespace(episodes=slots)
-        self.model = SimpleNamespace(config=SimpleNamespace(max_tokens=200))
+        self.max_tokens = 200
         self.spoil = spoil or {}
         self.rollout = rollout
         self.sequences: dict[int, list[int]] = {}
@@ -71,8 +71,9 @@ class Oracle:
         allowed: Sequence[Sequence[Sequence[int]]] | None = None,
         shuffle: str = "none",
         banks: bool = True,
+        watched: Sequence[int] = (),
     ) -> list[Choice]:
-        del shuffle, banks
+        del shuffle, banks, watched
         self.rounds.append(len(slots))
         choices = []
         for place, (slot, _) in enumerate(zip(slots, domains, strict=True)):
@@ -326,16 +327,10 @@ def test_a_task_with_more_objects_than_names_costs_one_episode() -> None:
     few = Rendering(STREAM.domains, RenderingConfig(objects_per_type=2))
     narrow = Rollout(few, TOKENIZER, lambda domain: make_simulator(DOMAINS[domain]), 12, 0)
     ended: dict[str, list[str]] = {}
-    oracle = SimpleNamespace(config=SimpleNamespace(episodes=2), model=Narrow)
+    oracle = SimpleNamespace(config=SimpleNamespace(episodes=2), max_tokens=4)
     cast(Any, oracle).enter = lambda slots, prompts: None
     for each in narrow.run(cast(Policy, oracle), ASSIGNMENTS):
         ended.setdefault(each.ending, []).append(each.fault)
     assert set(ended) == {"fault", "too long"}
     assert sum(map(len, ended.values())) == len(ASSIGNMENTS)
     assert all("raise rendering.objects_per_type" in fault for fault in ended["fault"])
-
-
-class Narrow:
-    """A model whose sequences are too short for any prompt."""
-
-    config = SimpleNamespace(max_tokens=4)
