@@ -27,33 +27,25 @@ import redis
 from configs.schema import DistillationConfig, RenderingConfig, SharedMemoryConfig, TeacherConfig
 from learner import schedule
 from learner.checkpoint import CheckpointFolder
-from learner.curriculum import single, single_decisions
+from learner.curriculum import single
 from learner.errors import LearnerError
 from learner.learner_state import FILE as STATE_FILE
 from learner.learner_state import LearnerState
 from learner.ordered_schedule import OrderedSchedule
-from learner.ordered_traces import OrderedTraces
 from learner.reencoding import Reencoding, pass_over
-from learner.replay import Reservoir
 from learner.schedule import Schedule
 from learner.student import RoundStatistics, Student
 from learner.teacher import SimulatorKind, TeacherPool, TeacherStatistics
 from learner.teaching import Teaching
+from learner.trace_intake import TraceIntake
 from shared_memory.bank import Bank
 from shared_memory.bank_reencoding import BankReencoding
 from shared_memory.errors import ServerFullError, TooFewCopiesError
 from shared_memory.heartbeat import Heartbeats
-from shared_memory.queues import PlanQueue, Ticket, TraceQueue
-from shared_memory.records import Trace
+from shared_memory.queues import PlanQueue
 from shared_memory.weights import PublishedWeights
 
-MOST_NEW_TRACES = 4096
-"""New traces that wait to be learned as such; more of them are only replayed, as all are, so that
-neither this nor the queue grows where less is learned than comes."""
-TAKEN_AT_ONCE = 256
-ALL = 1_000_000
 HEARTBEAT_EVERY_S = 2.0
-RECLAIM_S = 120.0
 RETIRE_DEADLINE_S = 2.0
 RETIRE_ALL_DEADLINE_S = 600.0
 """In a reproducible run, where what is retired must not depend on how long it takes."""
@@ -121,7 +113,6 @@ class LearnerService:
         reencode: Callable[[BankReencoding, Sequence[str], int, bytes], Reencoding] = pass_over,
     ) -> None:
         self._setting = setting
-        self._connection = connection
         run, memory = setting.run, setting.shared_memory
         self._bank = Bank(connection, run, memory.bank)
         self._stale_entries = BankReencoding(connection, run, memory.bank)
@@ -129,8 +120,17 @@ class LearnerService:
         self._reencoding: Reencoding | None = None
         self._weights = PublishedWeights(connection, run)
         self._heartbeats = Heartbeats(connection, run)
-        self._consumer = f"learner-{uuid.uuid4().hex[:8]}"
-        self._trace_queue = TraceQueue(connection, run, setting.domains, reclaim_s=RECLAIM_S)
+        consumer = f"learner-{uuid.uuid4().hex[:8]}"
+        self._intake = TraceIntake(
+            connection,
+            run,
+            setting.domains,
+            consumer,
+            setting.distillation,
+            setting.seed,
+            single=single(setting.rendering, setting.distillation),
+            ordered=setting.reproducible,
+        )
         self._pool = TeacherPool(
             setting.domains, setting.rendering, setting.teacher, setting.simulator
         )
@@ -138,19 +138,13 @@ class LearnerService:
             self._pool,
             PlanQueue(connection, run, setting.domains, reclaim_s=_plan_reclaim_s(setting.teacher)),
             setting.teacher,
-            self._consumer,
+            consumer,
             inherited=PlanQueue(connection, run, setting.domains, reclaim_s=0.0),
         )
         self._checkpoints = CheckpointFolder(setting.folder)
-        self._reservoir = Reservoir(setting.distillation.reservoir, setting.seed)
-        self._single = single(setting.rendering, setting.distillation)
-        self._new: deque[Trace] = deque()
-        self._early = OrderedTraces() if setting.reproducible else None
         self._learned: RoundStatistics | None = None  # of a round that is not published yet
-        self._unacknowledged: dict[Ticket, None] = {}
         self._complaints: list[str] = []
         self._reports: deque[VersionReport] = deque(maxlen=256)
-        self._traces_taken = 0
         self._round_new = 0
         self._round_replayed = 0
         self._steps = 0
@@ -161,7 +155,7 @@ class LearnerService:
         self._last_beat = -math.inf
         self._student = make_student()
         self._schedule = self._take_up(self._recover(), ceiling, publish)
-        self._inherit_traces()
+        self._arrived(self._intake.inherit())
 
     def _take_up(
         self, state: LearnerState, ceiling: int | None, publish: int | None
@@ -171,19 +165,19 @@ class LearnerService:
         version, round_steps = state.version, state.round_steps
         published = self._weights.latest_version()
         if published is not None and published > version:
-            if self._early is not None and self._has_published(version + 1, published):
+            if setting.reproducible and self._has_published(version + 1, published):
                 self._tell_of(published)
             else:
                 self._adopt(published)
             version = published
             round_steps = self._round_new = self._round_replayed = 0
             self._learned = None
-        if self._early is not None:
+        if setting.reproducible:
             return OrderedSchedule(
                 setting.distillation,
                 memory.bank.version_lag,
                 version=version,
-                held=len(self._reservoir),
+                held=len(self._intake.reservoir),
                 saved=self._learned is not None,
                 ceiling=ceiling,
                 publish=publish,
@@ -193,8 +187,8 @@ class LearnerService:
             memory.bank.version_lag,
             time.monotonic(),
             version=version,
-            held=len(self._reservoir),
-            new=len(self._new),
+            held=len(self._intake.reservoir),
+            new=len(self._intake.new),
             round_steps=round_steps,
             ceiling=ceiling,
             reencode_s=memory.bank.reencode_s if memory.bank.on_new_version == "reencode" else 0.0,
@@ -230,8 +224,8 @@ class LearnerService:
             doing=self._doing,
             age_s=now - self._last_turn,
             progress_age_s=now - self._last_progress,
-            traces_taken=self._traces_taken,
-            traces_held=len(self._reservoir),
+            traces_taken=self._intake.taken,
+            traces_held=len(self._intake.reservoir),
             teacher=self._teaching.statistics,
             teacher_age_s=now - self._teaching.last_turn,
             complaints=tuple(self._complaints),
@@ -266,7 +260,7 @@ class LearnerService:
             raise LearnerError(
                 f"the teacher failed: {self._teaching.failure}"
             ) from self._teaching.failure
-        self._take_traces()
+        self._arrived(self._intake.take())
         instruction = self._schedule.next(time.monotonic())
         going = self._carry_out(instruction)
         self._last_turn = time.monotonic()
@@ -279,7 +273,8 @@ class LearnerService:
         match instruction:
             case schedule.Begin(version):
                 self._doing = f"takes up the traces of version {version}"
-                self._begin(version)
+                self._arrived(self._intake.take_up(version))
+                self._handle(schedule.Begun())
             case schedule.Distil():
                 self._doing = "distils"
                 self._distil()
@@ -288,7 +283,8 @@ class LearnerService:
                 self._publish(version)
             case schedule.Retire(min_version):
                 self._doing = f"retires bank entries before version {min_version}"
-                deadline_s = RETIRE_DEADLINE_S if self._early is None else RETIRE_ALL_DEADLINE_S
+                ordered = self._setting.reproducible
+                deadline_s = RETIRE_ALL_DEADLINE_S if ordered else RETIRE_DEADLINE_S
                 try:
                     self._bank.retire(min_version, deadline_s=deadline_s)
                 except (ServerFullError, TooFewCopiesError) as error:
@@ -308,55 +304,19 @@ class LearnerService:
                 return False
         return True
 
-    def _take_traces(self) -> None:
-        self._receive(self._trace_queue.take(self._consumer, TAKEN_AT_ONCE))
-
-    def _receive(self, work: list[tuple[Ticket, Trace]]) -> None:
-        if self._early is None:
-            self._keep(work)
-            return
-        for ticket, trace in work:
-            if ticket not in self._unacknowledged:
-                self._early.put(ticket, trace)
-
-    def _begin(self, version: int) -> None:
-        """Take up the traces of a version's tasks in the stream's order; all are in the queue."""
-        assert self._early is not None
-        while work := self._trace_queue.take(self._consumer, TAKEN_AT_ONCE):
-            self._receive(work)
-        self._keep(self._early.take(version * self._setting.distillation.tasks_per_version))
-        self._handle(schedule.Begun())
-
-    def _keep(self, work: Sequence[tuple[Ticket, Trace]]) -> None:
-        """Have traces for the next batches, and for replay."""
-        count = 0
-        for ticket, trace in work:
-            if ticket in self._unacknowledged:
-                continue  # handed out again because no checkpoint was written for long
-            self._unacknowledged[ticket] = None
-            if len(self._new) < MOST_NEW_TRACES:
-                self._new.append(trace)
-            for part in single_decisions(trace) if self._single else (trace,):
-                self._reservoir.add(part)
-            count += 1
-        self._traces_taken += count
+    def _arrived(self, count: int) -> None:
         if count:
             self._last_progress = time.monotonic()
             self._handle(schedule.TracesArrived(count))
 
     def _distil(self) -> None:
         """One step on new traces and replayed ones, in the configured shares."""
-        config = self._setting.distillation
-        fresh = min(len(self._new), math.ceil(config.batch_traces * (1.0 - config.replay)))
-        batch = [self._new.popleft() for _ in range(fresh)]
-        wanted = (config.batch_traces - fresh) * (config.decisions if self._single else 1)
-        places = self._reservoir.draw(min(wanted, len(self._reservoir)))
-        exact = self._student.step(batch + [self._reservoir.traces[place] for place in places])
-        self._reservoir.learn(places, exact[fresh:])
-        self._round_new += fresh
-        self._round_replayed += len(places)
+        batch = self._intake.draw()
+        self._intake.learned(batch, self._student.step(batch.traces))
+        self._round_new += batch.new
+        self._round_replayed += len(batch.places)
         self._steps += 1
-        self._handle(schedule.StepDone(fresh))
+        self._handle(schedule.StepDone(batch.new))
 
     def _publish(self, version: int) -> None:
         statistics = self._learned or self._student.round_statistics()
@@ -400,8 +360,8 @@ class LearnerService:
 
     def _write_checkpoint(self) -> None:
         began = time.monotonic()
-        held = tuple(self._unacknowledged)
-        if self._early is not None:
+        held = self._intake.tickets
+        if self._setting.reproducible:
             self._learned = self._student.round_statistics()
         state = LearnerState(
             run=self._setting.run,
@@ -410,20 +370,18 @@ class LearnerService:
             round_new=self._round_new,
             round_replayed=self._round_replayed,
             steps=self._steps,
-            traces_taken=self._traces_taken,
-            new=tuple(self._new),
+            traces_taken=self._intake.taken,
+            new=self._intake.new,
             tickets=held,
             learned=self._learned,
         )
         files = {
             **self._student.files(),
-            _RESERVOIR_FILE: self._reservoir.state(),
+            _RESERVOIR_FILE: self._intake.reservoir.state(),
             STATE_FILE: state.pack(),
         }
         self._checkpoints.write(files)
-        self._trace_queue.ack(held)
-        for ticket in held:
-            del self._unacknowledged[ticket]
+        self._intake.acknowledge(held)
         self._handle(schedule.Checkpointed(time.monotonic() - began))
 
     def _recover(self) -> LearnerState:
@@ -438,17 +396,16 @@ class LearnerService:
                     f"it belongs to run {state.run!r}, not to {self._setting.run!r}: use another "
                     "folder"
                 )
-            self._reservoir.load_state(stored.files[_RESERVOIR_FILE])
+            self._intake.restore(stored.files[_RESERVOIR_FILE], state.new, state.traces_taken)
             self._student.restore(stored.files)
         except KeyError as error:
             raise LearnerError(f"checkpoint {stored.path} has no file {error}") from error
         except LearnerError as error:
             raise LearnerError(f"checkpoint {stored.path} cannot be used: {error}") from error
-        self._new.extend(state.new)
         self._learned = state.learned
         self._round_new, self._round_replayed = state.round_new, state.round_replayed
-        self._steps, self._traces_taken = state.steps, state.traces_taken
-        self._trace_queue.ack(state.tickets)
+        self._steps = state.steps
+        self._intake.acknowledge(state.tickets)
         return state
 
     def _has_published(self, learned: int, published: int) -> bool:
@@ -476,13 +433,6 @@ class LearnerService:
         self._steps = max(self._steps, steps)
         self._student.adopt(payload, steps)
 
-    def _inherit_traces(self) -> None:
-        """Take at once what a learner before this one took and did not put into a checkpoint."""
-        setting = self._setting
-        queue = TraceQueue(self._connection, setting.run, setting.domains, reclaim_s=0.0)
-        count = MOST_NEW_TRACES if self._early is None else ALL
-        self._receive(queue.take(self._consumer, count))
-
     # -- small things ---------------------------------------------------------------------------
 
     def _handle(self, event: schedule.Event) -> None:
@@ -499,8 +449,8 @@ class LearnerService:
             numbers = {
                 "version": self._schedule.version,
                 "steps": self._steps,
-                "traces_taken": self._traces_taken,
-                "traces_held": len(self._reservoir),
+                "traces_taken": self._intake.taken,
+                "traces_held": len(self._intake.reservoir),
                 **{k: float(v) for k, v in asdict(self._teaching.statistics).items()},
             }
             try:

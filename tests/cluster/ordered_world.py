@@ -293,7 +293,7 @@ class OrderedWorld:
             },
             "version": version,
             "weights": payload,
-            "replay": self.learner._reservoir.state(),
+            "replay": self.learner._intake.reservoir.state(),
         }
 
 

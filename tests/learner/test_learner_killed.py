@@ -78,7 +78,7 @@ def test_a_learner_that_is_killed_again_and_again_loses_and_doubles_nothing(
     answered = Counter(event.outcome.task_index for event in events)
     assert answered == dict.fromkeys(range(total), 1)
     assert service.status().traces_taken == traced(client)
-    held = [trace.task_index for trace in service._reservoir.traces]
+    held = [trace.task_index for trace in service._intake.reservoir.traces]
     assert len(held) == len(set(held)) == traced(client)
     wait_for(lambda: teachers() == 0)
 

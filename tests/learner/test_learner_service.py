@@ -186,12 +186,12 @@ def test_a_trace_whose_acknowledgement_was_lost_is_not_learned_twice(
     service._teaching.start()
     while service.status().traces_taken < 6:
         service._turn()
-    service._trace_queue.ack = lambda tickets: 0
+    service._intake._queue.ack = lambda tickets: 0
     service._write_checkpoint()
     service._teaching.stop()
     assert TraceQueue(client, RUN, DOMAINS).backlog() == 6
     again = LearnerService(setting(tmp_path), client, ParrotStudent)
-    again._take_traces()
+    again._intake.take()
     assert again.status().traces_taken == 6
     assert again.status().traces_held == 6
     assert TraceQueue(client, RUN, DOMAINS).backlog() == 0
