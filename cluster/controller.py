@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -22,30 +21,18 @@ from cluster.cast import REAL_ACTORS, Cast
 from cluster.checkpoint import DriverState
 from cluster.closing import Closing, Outcome, blind_account
 from cluster.dispatcher import (
-    ActorLeaves,
-    ActorLost,
-    ActorReady,
     Dispatcher,
     EpisodeReported,
     GiveUp,
-    Issue,
-    LeaseReturned,
     StreamClosed,
     StreamOpened,
     VersionSeen,
 )
-from cluster.dispatcher import Event as DispatcherEvent
+from cluster.dispatching import Dispatching
 from cluster.episode_log import EpisodeLog
 from cluster.faults import Faults
 from cluster.fleet import Fleet
-from cluster.fleet_events import (
-    ActorAnswered,
-    ActorDown,
-    ActorGone,
-    ActorToLeave,
-    ActorUp,
-    FleetEvent,
-)
+from cluster.fleet_events import ActorAnswered, ActorDown
 from cluster.learner_link import LearnerComplaint, LearnerDown, LearnerLink
 from cluster.observer import (
     Accounting,
@@ -142,7 +129,7 @@ class RunController:
         self._started = False
         self._processes: Processes | None = None
         self._probe: Probe | None = None
-        self._happened: deque[FleetEvent] = deque()
+        self._dispatching: Dispatching | None = None
         self._plan_lengths: dict[str, int] = {}
         self._stage_entered = False
         self._stage_began = 0.0
@@ -204,6 +191,9 @@ class RunController:
             self._save()  # from here on the run can be resumed
         self._processes = Processes(
             self.config, self._state.run, self.stream, self.folder, self._supervisor, self._cast
+        )
+        self._dispatching = Dispatching(
+            self._processes.fleet, self.dispatcher, self._assigned, self._give_up
         )
         self._steering = Steering(
             self._processes.wishes,
@@ -300,7 +290,7 @@ class RunController:
             self._emit(
                 PhaseStarted(phase=phase.number, name=phase.name, tasks=phase.stop - phase.start)
             )
-            self._tell(StreamOpened(self._pace.limit(stage)))
+            self._given.tell(StreamOpened(self._pace.limit(stage)))
             self._probe = None
         else:
             self._probe = Probe.of(
@@ -353,40 +343,29 @@ class RunController:
             ready, _ = ray.wait(references, num_returns=1, timeout=TURN_S)
         else:
             time.sleep(ORDERED_TURN_S if self.config.reproducible else TURN_S)
-        self._happened.extend(fleet.poll(ready))
+        self._given.poll(ready)
         self._take_versions()
         asked = time.monotonic()
         self._take_outcomes()  # before leases end: what they finished is known then
         self._watch.server_answered(time.monotonic() - asked)
-        while self._happened:
-            event = self._happened.popleft()
+        for event in self._given.happened():
             match event:
-                case ActorUp(actor):
-                    self._tell(ActorReady(actor))
                 case ActorAnswered(actor, ActReport() as report):
-                    self._tell(LeaseReturned(actor, report.episodes))
                     if report.waited_s:
                         self._alarm("memory", waited_sentence(actor, report.waited_s))
                 case ActorAnswered(actor, ProbeReport() as report):
                     if self._probe is not None:
                         self._probe.answered(actor, report)
                     self._faults.tell_of_probes(report.outcomes)
-                    self._tell(ActorReady(actor))
                 case ActorDown(actor, overdue, sentence):
                     self._alarm("request_overdue" if overdue else "actor_died", sentence)
-                    self._tell(ActorLost(actor))
                     if self._probe is not None:
                         self._faults.tell_of_probes(self._probe.lost(actor))
-                case ActorToLeave(actor):
-                    self._tell(ActorLeaves(actor))
-                    fleet.dismiss(actor)
-                case ActorGone(actor):
-                    self._tell(ActorLost(actor))
         if stage is not None and self._probe is not None:
             self._give_probes(self._probe)
         going_on = self.script.at(self._state.stage)
         if stage is not None and stage.kind == "act":
-            self._tell(StreamOpened(self._pace.limit(stage)))
+            self._given.tell(StreamOpened(self._pace.limit(stage)))
         learner.allow(*self._pace.versions(going_on))
         now = time.monotonic()
         if now - self._saved >= CHECKPOINT_EVERY_S:
@@ -399,20 +378,12 @@ class RunController:
         if stalled is not None and self._supervisor.stalls >= STALL_GIVES_UP_AFTER:
             raise RunError(f"the run is stalled and was given up: {stalled}")
 
-    def _tell(self, event: DispatcherEvent) -> None:
-        """Hand an event to the dispatcher and carry out what it says."""
-        for instruction in self.dispatcher.handle(event):
-            match instruction:
-                case Issue(actor, episodes):
-                    tasks = [
-                        Assignment(episode, self.stream[task], task) for episode, task in episodes
-                    ]
-                    self._actors.act(actor, tasks)
-                case GiveUp():
-                    bank = Bank(
-                        self._running.client, self._state.run, self.config.shared_memory.bank
-                    )
-                    self._faults.write_down(instruction, bank)
+    def _assigned(self, episode: int, task: int) -> Assignment:
+        return Assignment(episode, self.stream[task], task)
+
+    def _give_up(self, given_up: GiveUp) -> None:
+        bank = Bank(self._running.client, self._state.run, self.config.shared_memory.bank)
+        self._faults.write_down(given_up, bank)
 
     def _give_probes(self, probe: Probe) -> None:
         for actor in self.dispatcher.idle_actors:
@@ -433,7 +404,7 @@ class RunController:
             if event.version > self._state.version:
                 self._state.version = event.version
                 self._supervisor.happened(time.monotonic())
-                self._tell(VersionSeen(event.version))
+                self._given.tell(VersionSeen(event.version))
             if event.published is not None and event.version > self._told_version:
                 self._told_version = event.version
                 self._emit(event.published(self._phase()))
@@ -444,7 +415,9 @@ class RunController:
         for episode in self._intake.read(self._running.outcomes):
             self._faults.tell(episode)
             self._supervisor.happened(time.monotonic())
-            self._tell(EpisodeReported(episode.episode, episode.task_index, episode.book_version))
+            self._given.tell(
+                EpisodeReported(episode.episode, episode.task_index, episode.book_version)
+            )
         if self._state.plans_answered > answered:
             self._supervisor.happened(time.monotonic())
 
@@ -508,7 +481,7 @@ class RunController:
 
     def _end(self, outcome: Outcome) -> Accounting:
         """No more work: wait for what runs, stop it, read the books, say how it ended."""
-        self._tell(StreamClosed())
+        self._given.tell(StreamClosed())
         closing = Closing(
             self._running,
             self.dispatcher,
@@ -539,6 +512,12 @@ class RunController:
         if self._processes is None:
             raise RunError("the run has not been started, or was closed")
         return self._processes
+
+    @property
+    def _given(self) -> Dispatching:
+        if self._dispatching is None:
+            raise RunError("the run has not been started")
+        return self._dispatching
 
     @property
     def _actors(self) -> Fleet:

@@ -7,53 +7,48 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.records import ActReport, Assignment
-from cluster.dispatcher import (
-    ActorLeaves,
-    ActorLost,
-    ActorReady,
-    Dispatcher,
-    EpisodeReported,
-    Event,
-    Issue,
-    LeaseReturned,
-)
+from cluster.dispatcher import Dispatcher, EpisodeReported, GiveUp
+from cluster.dispatching import Dispatching
 from cluster.fleet import Fleet
-from cluster.fleet_events import ActorAnswered, ActorDown, ActorGone, ActorToLeave, ActorUp
+from cluster.fleet_events import ActorAnswered, ActorDown
 
 
 @dataclass(slots=True)
 class FleetDriver:
-    """Hands the fleet's events to the dispatcher, and carries out what it says."""
+    """Takes what the actors say they acted for acted, as a server's outcomes would tell."""
 
     fleet: Fleet
     dispatcher: Dispatcher
     issued: dict[int, int] = field(default_factory=dict)
     done: list[int] = field(default_factory=list)  # tasks, as often as they were acted
     lost: list[ActorDown] = field(default_factory=list)
+    dispatching: Dispatching = field(init=False)
 
-    def tell(self, event: Event) -> None:
-        for instruction in self.dispatcher.handle(event):
-            assert isinstance(instruction, Issue)
-            self.issued.update(instruction.episodes)
-            tasks: Any = [Assignment(episode, None) for episode, _ in instruction.episodes]  # type: ignore[arg-type]
-            self.fleet.act(instruction.actor, tasks)
+    def __post_init__(self) -> None:
+        self.dispatching = Dispatching(self.fleet, self.dispatcher, self._assigned, _never)
+
+    def _assigned(self, episode: int, task: int) -> Assignment:
+        self.issued[episode] = task
+        nothing: Any = None  # the actors pretend
+        return Assignment(episode, nothing)
 
     def take(self, ready: Sequence[Any]) -> None:
         """What `Fleet.poll` tells of these references."""
-        for event in self.fleet.poll(ready):
+        self.dispatching.poll(ready)
+        self.settle()
+
+    def settle(self) -> None:
+        """Take in what was polled."""
+        for event in self.dispatching.happened():
             match event:
-                case ActorUp(actor):
-                    self.tell(ActorReady(actor))
-                case ActorAnswered(actor, ActReport() as report):
+                case ActorAnswered(_, ActReport() as report):
                     for episode in report.episodes:
-                        self.done.append(self.issued[episode])
-                        self.tell(EpisodeReported(episode, self.issued[episode], 0))
-                    self.tell(LeaseReturned(actor, report.episodes))
-                case ActorToLeave(actor):
-                    self.tell(ActorLeaves(actor))
-                    self.fleet.dismiss(actor)
-                case ActorGone(actor):
-                    self.tell(ActorLost(actor))
-                case ActorDown(actor):
+                        task = self.issued[episode]
+                        self.done.append(task)
+                        self.dispatching.tell(EpisodeReported(episode, task, 0))
+                case ActorDown():
                     self.lost.append(event)
-                    self.tell(ActorLost(actor))
+
+
+def _never(given_up: GiveUp) -> None:
+    raise AssertionError(f"nobody should give up: {given_up}")

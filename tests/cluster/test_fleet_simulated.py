@@ -66,14 +66,14 @@ class World:
 
     problem = ""
 
-    def __init__(self, actors: int, **hosts: float) -> None:
+    def __init__(self, actors: int, opened: int = TASKS, **hosts: float) -> None:
         self.now = 1000.0
         self.hosts, self.draining, self.dead = dict(hosts), set[str](), set[str]()
         self.handles: list[Handle] = []
         self.asked_autoscaler: list[int] = []
         self._look: HostLook | None = None
         self.dispatcher = Dispatcher(TASKS, 4, TASKS, 1)
-        self.dispatcher.handle(StreamOpened(TASKS))
+        self.dispatcher.handle(StreamOpened(opened))
         setting: Any = None
         watch: Any = self
         self.configured = FleetSize(actors)
@@ -84,7 +84,7 @@ class World:
             60.0,
             Supervisor(60.0, self.now),
             watch,
-            Cast(self._ask, self._end),
+            Cast(self._ask, end=self._end),
         )
         self.driver = FleetDriver(self.fleet, self.dispatcher)
 
@@ -166,7 +166,7 @@ class World:
 
 @pytest.fixture
 def make_world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
-    def make(actors: int, **hosts: float) -> World:
+    def make(actors: int, opened: int = TASKS, **hosts: float) -> World:
         worlds: list[World] = []
         simulated = SimpleNamespace(
             wait=lambda *values, **named: worlds[0].wait(*values, **named),
@@ -176,7 +176,7 @@ def make_world(monkeypatch: pytest.MonkeyPatch) -> Callable[..., World]:
         monkeypatch.setattr(cluster.fleet, "ray", simulated)
         clock = SimpleNamespace(monotonic=lambda: worlds[0].now if worlds else 1000.0)
         monkeypatch.setattr(cluster.fleet, "time", clock)
-        worlds.append(World(actors, **hosts))
+        worlds.append(World(actors, opened, **hosts))
         return worlds[0]
 
     return make
@@ -244,3 +244,23 @@ def test_so_many_on_each_host_as_hosts_come(make_world: Callable[..., World]) ->
     world.until(lambda: world.fleet.state().waiting == 1)
     world.until(world.settled(east=3, west=2))
     assert world.dispatcher.failed == 0
+
+
+def test_who_is_lost_and_not_yet_told_of_is_asked_for_nothing(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(2, opened=8, east=1.0)
+    world.until(lambda: world.dispatcher.finished == 8)
+    world.dead.add("east")
+    idle = set(world.dispatcher.idle_actors)
+    assert len(idle) == 2
+    while idle & {worker.actor for worker in world.fleet.health(world.now)}:
+        world.now += 0.1
+        world.driver.dispatching.poll([])
+    world.driver.dispatching.tell(StreamOpened(16))  # as where a version comes in that moment
+    world.driver.settle()
+    assert {each.actor for each in world.driver.lost} >= idle
+    world.dead.clear()
+    world.until(lambda: world.dispatcher.finished == 16)
+    assert sorted(world.driver.done) == sorted(set(world.driver.done))
+    world.dispatcher.check()
