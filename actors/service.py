@@ -243,11 +243,13 @@ class ActorService:
     ) -> PushResult:
         """Hand episodes to the banks and note their numbers.
 
-        Those that are too stale by now are dropped: the learner waits for every episode that runs,
-        so that this actor was cut off and given up, and its tasks are acted by others.
+        Those that are too stale by now are dropped, which is counted: the learner waits for every
+        episode that runs, so that this actor was cut off and given up, and its tasks are acted by
+        others.
         """
         latest = self._weights.latest_version()
         if self._max_staleness is not None and (latest or 0) - version > self._max_staleness:
+            self._bank.note_dropped(each.task.domain for each in finished)
             return PushResult()
         episodes = [bank_episode(each, version, self.name) for each in finished]
         requests = [_plan_request(each) for each in finished]

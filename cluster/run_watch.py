@@ -47,6 +47,7 @@ class RunWatch:
         self._server = ServerWatch()
         self._book = WaitBook()
         self._looked = 0.0
+        self._dropped = 0  # episodes that came too late, as told
 
     def look(self, processes: Processes, stage: Stage | None, now: float) -> str | None:
         """Tell of waits that have passed their deadline; the sentence of a stall where it is one.
@@ -91,6 +92,10 @@ class RunWatch:
         client, fleet, learner = processes.client, processes.fleet, processes.learner
         statistics = read_statistics(client, self._state.run, self._domains)
         self._emit(banks_measured(statistics, phase))
+        dropped = sum(domain.dropped for domain in statistics.domains)
+        if dropped > self._dropped:
+            self._emit(Alarm(kind="late", message=dropped_sentence(dropped - self._dropped)))
+            self._dropped = dropped
         self._emit(resources_measured(fleet.resident_mb, learner.process))
         asked = time.monotonic()
         server = server_memory(client)
@@ -109,3 +114,12 @@ class RunWatch:
         sentence = self._server.look(server)
         if sentence is not None:
             self._emit(Alarm(kind="memory", message=sentence))
+
+
+def dropped_sentence(episodes: int) -> str:
+    """What became of episodes that an actor finished too late."""
+    return (
+        f"{episodes} finished episodes were not written: they had been acted with versions further "
+        "behind the learner than distillation.max_staleness allows, by an actor that was cut off "
+        "and given up meanwhile; their tasks are acted by others"
+    )

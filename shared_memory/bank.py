@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -173,6 +174,14 @@ class Bank:
                     if step < _RETIRED_A_STEP:
                         break
         return retired
+
+    def note_dropped(self, domains: Iterable[str]) -> None:
+        """Count finished episodes that are not written, by their domains: they came too late."""
+        for domain, number in Counter(domains).items():
+            counters = self._keys.domain(domain).counters
+            self._patiently(
+                lambda: call(self._client, "HINCRBY", counters, "dropped", number)  # noqa: B023
+            )
 
     def statistics(self) -> BankStatistics:
         """Totals of each bank and domain, from the counters that every write keeps."""

@@ -46,6 +46,7 @@ class DomainStatistics:
     requested: int  # tasks for which a plan was asked
     outcomes: int  # events written for the driver
     traces: int  # traces put in the learner's queue with their plan request
+    dropped: int = 0  # finished episodes that were not written, since they came too late
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ def read_statistics(client: redis.Redis, run: str, domains: tuple[str, ...]) -> 
                 requested=counters["requested"],
                 outcomes=counters["outcomes"],
                 traces=counters["traces"],
+                dropped=counters["dropped"],
             )
         )
     return BankStatistics(tuple(banks), tuple(ledgers))

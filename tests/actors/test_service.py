@@ -192,7 +192,9 @@ def test_what_is_too_stale_by_now_is_dropped(client: redis.Redis) -> None:
     assert sorted(actor.act(ASSIGNMENTS[4:8]).episodes) == [4, 5, 6, 7]  # two versions: kept
     actor._refresh = lambda _: actor._policy  # type: ignore[assignment,method-assign,return-value]
     assert actor.act(ASSIGNMENTS[8:12]).episodes == ()  # three: dropped
-    assert read_statistics(client, "stale", tuple(DOMAINS)).finished == 8
+    statistics = read_statistics(client, "stale", tuple(DOMAINS))
+    assert (statistics.finished, sum(each.dropped for each in statistics.domains)) == (8, 4)
+    assert verify(client, "stale", tuple(DOMAINS)).problems == ()
 
 
 def test_probes_write_nothing_and_repeat_exactly(client: redis.Redis) -> None:
