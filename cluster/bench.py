@@ -46,6 +46,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "episodes/s of a run with up to 256 actors that are stand-ins, and what saturates first",
         "cluster.bench_fleet:bench_fleet",
     ),
+    "inference": (
+        "episodes/s of two actors with models of their own against one that they share",
+        "cluster.bench_inference:bench_inference",
+    ),
     "simulators": (
         "steps/s and resets/s of our simulators against those that the domains come with",
         "cluster.bench_simulators:bench_simulators",

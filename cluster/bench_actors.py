@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Mapping
 from typing import Any
 
 from cluster.cast import REAL_ACTORS
@@ -18,6 +19,7 @@ from configs.schema import RunConfig
 PAIRS = 3
 SECONDS, WARM_S = 30.0, 10.0
 REQUEST_TASKS = 64
+NOTHING: Mapping[str, Any] = {}
 
 
 def bench_actors() -> dict[str, Any]:
@@ -27,7 +29,7 @@ def bench_actors() -> dict[str, Any]:
     loads = []
     for _ in range(PAIRS):
         for actors, rates in found.items():
-            measured = measure_run(_config(actors), SECONDS, WARM_S, REAL_ACTORS)
+            measured = measure_run(acting_run(actors), SECONDS, WARM_S, REAL_ACTORS)
             rates.append(measured.episodes_a_s)
             cores[actors] = dict(measured.cores)
             loads.append(measured.load)
@@ -45,7 +47,10 @@ def bench_actors() -> dict[str, Any]:
     }
 
 
-def _config(actors: int) -> RunConfig:
+def acting_run(
+    actors: int, acting: Mapping[str, Any] = NOTHING, model: Mapping[str, Any] = NOTHING
+) -> RunConfig:
+    """A run that acts much and learns little; `acting` and `model` change those sections."""
     return RunConfig.model_validate(
         {
             "name": f"actors-{actors}",
@@ -69,7 +74,9 @@ def _config(actors: int) -> RunConfig:
                 "episodes": 32,
                 "request_tasks": REQUEST_TASKS,
                 "restrict": True,
+                **acting,
             },
+            "model": dict(model),
             "distillation": {
                 "batch_traces": 4,
                 "steps_per_version": 1,
