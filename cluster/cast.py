@@ -49,8 +49,8 @@ class Cast:
     """How an actor and an inference actor are asked for, and how either is ended at once."""
 
     ask: AskForActor = _ask_ray
-    ask_inference: AskForActor = _ask_inference
     end: Callable[[Any], None] = _kill
+    ask_inference: AskForActor = _ask_inference
 
 
 REAL_ACTORS = Cast()
