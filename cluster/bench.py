@@ -50,6 +50,10 @@ BENCHES: dict[str, tuple[str, str]] = {
         "episodes/s of two actors with models of their own against one that they share",
         "cluster.bench_inference:bench_inference",
     ),
+    "learners": (
+        "steps/s of two learners that share out each batch, against one",
+        "cluster.bench_learners:bench_learners",
+    ),
     "simulators": (
         "steps/s and resets/s of our simulators against those that the domains come with",
         "cluster.bench_simulators:bench_simulators",

@@ -87,8 +87,9 @@ class Processes:
         self.wishes = FleetWishes(self.client, run)
         size = self.wishes.read().size or configured_size(acting)
         learning = config.distillation
-        several = learning.learners * learning.learner_cpus if learning.learners > 1 else 0.0
-        cpus = LEARNER_CPUS + TEACHER_CPUS + several + size.number * acting.cpus
+        several = learning.learners > 1  # theirs is the work of the learner, which hands it out
+        learners_cpus = learning.learners * learning.learner_cpus if several else LEARNER_CPUS
+        cpus = learners_cpus + TEACHER_CPUS + size.number * acting.cpus
         session = RaySession(config.address, cpus, config.metrics_port)
         self._undo.append(lambda: session.__exit__(None, None, None))
         session.__enter__()
@@ -96,8 +97,8 @@ class Processes:
             learner_setting(config, run, url, stream, folder),
             learning.request_deadline_s,
             supervisor,
-            LEARNER_CPUS,
-            learning.learner_gpus if learning.learners == 1 else 0,
+            0.0 if several else LEARNER_CPUS,
+            0 if several else learning.learner_gpus,
         )
         self._undo.append(lambda: learner.stop(deadline_s=2.0))
         setting = ActorSetting(

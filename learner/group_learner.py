@@ -9,6 +9,7 @@ are called in all processes, in the same order: most exchange something.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 
 import ray
@@ -46,6 +47,10 @@ class GroupLearner(TorchLearner):  # type: ignore[misc]
     def parameters(self) -> int:
         """Trained numbers of the student."""
         return self.student.parameters
+
+    def processor_seconds(self) -> float:
+        """What this process has computed since its start."""
+        return time.process_time()
 
     def step(self, traces: Sequence[Trace]) -> list[float]:
         """Learn this process's share of the batch; what share of its decisions was right, for each

@@ -96,6 +96,10 @@ class JointStudent:
         """Take over published weights that are newer than the checkpoint, after `steps` steps."""
         self._ask("adopt", "take over weights", payload=ray.put(payload), steps=steps)
 
+    def processor_seconds(self) -> list[float]:
+        """What each process has computed since its start."""
+        return self._ask("processor_seconds", "tell what they computed")
+
     def close(self) -> None:
         """End the processes, also such as hang."""
         group: LearnerGroup | None = getattr(self, "_group", None)

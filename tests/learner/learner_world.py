@@ -96,7 +96,7 @@ def push(client: redis.Redis, plan_requests: Sequence[PlanRequest]) -> None:
     Bank(client, RUN, BankConfig()).push([], plan_requests)
 
 
-def wait_for(true: Callable[[], object], deadline_s: float = 20.0) -> None:
+def wait_for(true: Callable[[], object], deadline_s: float = 60.0) -> None:
     deadline = time.monotonic() + deadline_s
     while not true():
         assert time.monotonic() < deadline, "it did not come true in time"
