@@ -142,7 +142,7 @@ class Fleet:
                 host=self._rooms.words(worker.node) if worker.placed else "",
             )
             for worker in self._workers.values()
-        ) + (() if self._inference is None else self._inference.health(now))
+        ) + (() if self._inference is None else self._inference.health(now, self._rooms.words))
 
     def state(self, outcome: str = "") -> FleetState:
         """How many are where, for those who asked for a number."""

@@ -9,7 +9,7 @@ its own along; as each may be started on any host where its own is gone, none is
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -142,15 +142,15 @@ class InferenceServers:
                 return [ServerLost(name, overdue, sentence, server.placed)]
         return []
 
-    def health(self, now: float) -> tuple[ActorHealth, ...]:
-        """Each with the age of its last batch."""
+    def health(self, now: float, words: Callable[[str], str]) -> tuple[ActorHealth, ...]:
+        """Each with the age of its last batch; `words`: a host's name, by Ray's number of it."""
         return tuple(
             ActorHealth(
                 actor=each.name,
                 up=each.up,
                 doing="infer" if each.up else "start",
                 age_s=now - each.heard,
-                host=each.chair[0][:12],
+                host=words(each.chair[0]) if each.placed else "",
             )
             for each in self._servers.values()
         )

@@ -21,6 +21,7 @@ from cluster.cast import Cast
 from cluster.dispatcher import Dispatcher, StreamOpened
 from cluster.fleet import Fleet
 from cluster.hosts import HostLook, RayHost
+from cluster.inference_servers import InferenceServers
 from cluster.supervisor import Supervisor
 from shared_memory.fleet_wishes import FleetSize, FleetWish
 
@@ -82,9 +83,10 @@ class World:
             self.configured,
             {"CPU": CPUS, "GPU": 0.0},
             60.0,
-            Supervisor(60.0, self.now),
+            (supervisor := Supervisor(60.0, self.now)),
             watch,
             Cast(self._ask, end=self._end),
+            self._shared(supervisor),
         )
         self.driver = FleetDriver(self.fleet, self.dispatcher)
 
@@ -96,6 +98,10 @@ class World:
 
     def _end(self, handle: Handle) -> None:
         handle.ended = True
+
+    def _shared(self, supervisor: Supervisor) -> InferenceServers | None:
+        """The inference actors that actors share: there are none."""
+        return None
 
     def wait(
         self, references: list[Reference], num_returns: int = 1, timeout: float = 0.0
