@@ -17,13 +17,13 @@ import redis
 import torch
 
 from actors.errors import ActingError
+from actors.outcomes import bank_episode, plan_request, probe_outcome
 from actors.policy import Policy
 from actors.process_memory import resident_mb
 from actors.records import (
     ActReport,
     Assignment,
     BrokenOff,
-    ProbeOutcome,
     ProbeReport,
     Shuffle,
     StageTimes,
@@ -37,7 +37,6 @@ from model.small_lm import SmallLM
 from model.tokenizer import WordTokenizer
 from shared_memory.bank import Bank, PushResult
 from shared_memory.node_replica import open_replica
-from shared_memory.records import Episode, PlanRequest
 from shared_memory.replica import Replica
 from shared_memory.weights import PublishedWeights
 from tasks.rendering import Rendering
@@ -173,7 +172,7 @@ class ActorService:
         try:
             with self._deciding(assignments, inference) as policy:
                 outcomes = tuple(
-                    _probe_outcome(finished)
+                    probe_outcome(finished)
                     for finished in self._rollout.run(
                         policy, assignments, restrict, shuffle, banks, self._progress
                     )
@@ -252,7 +251,7 @@ class ActorService:
             self._bank.note_dropped(each.task.domain for each in finished)
             return PushResult()
         episodes = [bank_episode(each, version, self.name) for each in finished]
-        requests = [_plan_request(each) for each in finished]
+        requests = [plan_request(each) for each in finished]
         pushed = self._bank.push(episodes, requests)
         acknowledged.extend(each.episode for each in finished)
         return pushed
@@ -268,58 +267,3 @@ def _drawing_seed(seed: int, what: str) -> int:
     """The seed of drawn answers: of an actor, by its name, or of a request."""
     drawn = hashlib.blake2s(f"{seed}/{what}/answers".encode(), digest_size=4).digest()
     return int.from_bytes(drawn, "big")
-
-
-def bank_episode(finished: FinishedEpisode, version: int, actor: str) -> Episode:
-    """A finished episode as the banks take it."""
-    task = finished.task
-    return Episode(
-        episode=finished.episode,
-        task_index=task.index,
-        task_digest=task.digest,
-        domain=task.domain,
-        phase=task.phase,
-        book_version=version,
-        success=finished.success,
-        conditions_met=finished.conditions_met,
-        conditions=finished.conditions,
-        steps=finished.steps,
-        decisions=finished.decisions,
-        actor=actor,
-        seconds=finished.seconds,
-        hits_success=finished.hits_success,
-        hits_failure=finished.hits_failure,
-        fault=finished.fault,
-        near=finished.near,
-        alone=finished.alone,
-    )
-
-
-def _plan_request(finished: FinishedEpisode) -> PlanRequest:
-    task = finished.task
-    return PlanRequest(
-        task_index=task.index,
-        task_digest=task.digest,
-        domain=task.domain,
-        phase=task.phase,
-        problem=task.problem,
-        origin=task.origin,
-        failed=not finished.success,
-    )
-
-
-def _probe_outcome(finished: FinishedEpisode) -> ProbeOutcome:
-    return ProbeOutcome(
-        digest=finished.task.digest,
-        domain=finished.task.domain,
-        phase=finished.task.phase,
-        success=finished.success,
-        conditions_met=finished.conditions_met,
-        conditions=finished.conditions,
-        steps=len(finished.decisions),
-        accepted=sum(decision.accepted for decision in finished.decisions),
-        hits_success=finished.hits_success,
-        hits_failure=finished.hits_failure,
-        ending=finished.ending,
-        fault=finished.fault,
-    )

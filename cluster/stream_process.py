@@ -16,10 +16,10 @@ from pathlib import Path
 import msgpack
 import torch
 
+from actors.outcomes import bank_episode
 from actors.policy import Policy
 from actors.records import Assignment, Shuffle
 from actors.rollout import FinishedEpisode, Rollout
-from actors.service import bank_episode
 from cluster.stream_learner import StreamLearner
 from cluster.stream_measures import book_figures
 from cluster.stream_rows import BankFigures, Look, PhaseProbe, StreamSetting

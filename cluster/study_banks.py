@@ -21,10 +21,10 @@ from typing import Any
 
 import redis
 
+from actors.outcomes import bank_episode
 from actors.policy import Policy
 from actors.records import Assignment
 from actors.rollout import FinishedEpisode, Rollout
-from actors.service import bank_episode
 from cluster.studies import StudyOrder, StudyPage, Tell
 from cluster.study_steps import larger
 from configs.errors import ConfigurationError
