@@ -210,7 +210,7 @@ class InferenceService:
     def _known(self, number: int) -> Session:
         if number not in self._sessions:
             raise InferenceLostError(
-                self.name, f"{self.name} knows no session {number}: it was ended, or is of another"
+                "", f"{self.name} knows no session {number}: it was ended, or is of another"
             )
         return self._sessions[number]
 

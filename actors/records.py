@@ -85,7 +85,7 @@ class Pulse:
 class BrokenOff:
     """An actor could not go on: its inference actor died or did not answer in time."""
 
-    inference: str
+    inference: str  # who is to be replaced; "": nobody, only the session is gone
     sentence: str
     overdue: bool
 

@@ -21,7 +21,7 @@ Tokens = tuple[int, ...]
 class InferenceLostError(ActingError):
     """The inference actor died, did not answer in time, or knows the session no more.
 
-    `overdue`: it was waited for in vain.
+    `inference`: who is to be replaced; "" where nobody is. `overdue`: it was waited for in vain.
     """
 
     def __init__(self, inference: str, sentence: str, overdue: bool = False) -> None:

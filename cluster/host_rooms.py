@@ -101,4 +101,9 @@ class HostRooms:
     def sentence(self) -> str:
         """What an actor needs, and what is free where."""
         needs = [f"{amount:g} {name}" for name, amount in self._need.items() if amount > 0.0]
+        needs += [
+            f"a host with {amount:g} {name}"
+            for name, amount in self._host_need.items()
+            if amount > 0.0
+        ]
         return f"each needs {' and '.join(needs) or 'a host that is for work'}; {self.free_words}"

@@ -285,7 +285,7 @@ def test_what_is_wrong_with_one_round_fails_it_alone(client: redis.Redis) -> Non
     assert "knows no session 99" in str(answers[1])
     assert isinstance(answers[2], Answered)
     lost = pickle.loads(pickle.dumps(answers[1]))  # noqa: S301 - as Ray sends it
-    assert (lost.inference, lost.overdue, str(lost)) == ("inference", False, str(answers[1]))
+    assert (lost.inference, lost.overdue, str(lost)) == ("", False, str(answers[1]))
 
 
 def test_what_was_finished_before_it_broke_off_is_in_the_banks(client: redis.Redis) -> None:

@@ -47,3 +47,15 @@ def test_the_sentence_says_what_is_needed_and_what_is_free() -> None:
     assert rooms.sentence() == "each needs 0.5 CPU; a.net has 0.25 of 2 CPU free"
     assert rooms.words("a") == "a.net"
     assert rooms.words("an-unknown-node") == "an-unknown-n"
+
+
+def test_a_host_without_what_its_actors_share_takes_none() -> None:
+    rooms = HostRooms({"CPU": 0.5}, {"GPU": 0.5})
+    with_gpu = RayHost("a", "a", "a", "", {"CPU": 2.0, "GPU": 1.0}, {"CPU": 2.0, "GPU": 1.0})
+    without = RayHost("b", "b", "b", "", {"CPU": 2.0}, {"CPU": 2.0})
+    rooms.take(HostLook(1.0, (with_gpu, without)), {})
+    assert [(host.node, host.size, host.room) for host in rooms.hosts(())] == [
+        ("a", 4, 4),
+        ("b", 0, 0),
+    ]
+    assert rooms.sentence().startswith("each needs 0.5 CPU and a host with 0.5 GPU; a has ")
