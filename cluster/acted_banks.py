@@ -69,7 +69,9 @@ class ActedBanks:
             make_simulator=lambda domain: make_simulator(by_name[domain]),
             step_limit=self._config.stream.step_limit,
             domains=tuple(by_name),
-            acting=self._config.acting.model_copy(update={"banks": banks, "episodes": 64}),
+            acting=self._config.acting.model_copy(
+                update={"banks": banks, "episodes": 64, "inference": "own"}
+            ),
             shared_memory=self._config.shared_memory,
         )
 
