@@ -36,7 +36,7 @@ class Pace:
     phases: Sequence[Phase]
     dispatcher: Dispatcher
     state: DriverState
-    most_plans: int  # that may be wanting
+    most_plans: int  # that may be wanting, for tasks that are acted
     in_order: bool  # a reproducible run
 
     def due(self, phase: int) -> int:
@@ -48,7 +48,8 @@ class Pace:
         if self.in_order:
             ahead = max(0, self.state.version) + 1 + min(1, self.distillation.max_staleness)
             return min(self._stop(stage.phase), ahead * self.distillation.tasks_per_version)
-        requests = (self.state.plans_answered + self.most_plans) // self.dispatcher.request_tasks
+        known = self.state.plans_answered + self.dispatcher.in_flight  # nobody waits for these
+        requests = (known + self.most_plans) // self.dispatcher.request_tasks
         return min(self._stop(stage.phase), max(1, requests) * self.dispatcher.request_tasks)
 
     def acted(self, stage: Stage) -> bool:

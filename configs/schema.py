@@ -306,7 +306,7 @@ class TeacherConfig(Section):
     time_limit_s: Seconds = 10.0
     memory_limit_mb: Positive = 2048
     max_backlog: Positive = Field(
-        4096, description="Plans that may be wanting; past it, acting waits for the teacher."
+        4096, description="Plans of acted tasks that may be wanting; past it, acting waits."
     )
     canonical: bool = Field(
         True, description="Among optimal plans choose the same one always, where that is cheap."

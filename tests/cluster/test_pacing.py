@@ -128,6 +128,21 @@ def test_acting_waits_for_a_slow_teacher_in_whole_requests() -> None:
     assert one.waits_for_teacher(stage) == []
 
 
+def test_tasks_that_are_still_acted_are_no_backlog() -> None:
+    one = pace(in_order=False, max_staleness=20)
+    act = Stage("act", 1)
+    issued = one.dispatcher.handle(StreamOpened(one.limit(act)))
+    for actor in "abcdefgh":  # far more at once than plans that may be wanting
+        issued += one.dispatcher.handle(ActorReady(actor))
+        issued += one.dispatcher.handle(StreamOpened(one.limit(act)))
+    assert one.dispatcher.in_flight == 4 * len(issued) == 32
+    for issue in issued:
+        assert isinstance(issue, Issue)
+        for episode, task in issue.episodes:
+            assert not one.dispatcher.handle(EpisodeReported(episode, task, 0))
+    assert one.limit(act) == 8  # and now they are
+
+
 def test_who_waits_for_the_learner() -> None:
     one, stage = pace(), Stage("act", 0)
     act_all(one, one.limit(stage))
