@@ -1,7 +1,8 @@
 """The teacher's own loop: plan requests in, outcomes and traces out, in a thread of its own.
 
-Each request is completed in one step of the server (outcome for the driver, trace for the
-learner, acknowledgement), so that a learner killed in between loses and doubles nothing.
+Requests are completed some at a time, in one step of the server for each domain (outcomes for the
+driver, traces for the learner, acknowledgements), so that a learner killed in between loses and
+doubles nothing.
 """
 
 from __future__ import annotations
@@ -106,12 +107,13 @@ class Teaching:
         for start in range(0, len(work), count):
             part = work[start : start + count]
             answers = self._pool.plan([request for _, request in part])
+            done: list[tuple[Ticket, PlanOutcomeRecord, Trace | None]] = []
             for (ticket, request), answer in zip(part, answers):
                 trace = self._trace_for(request, answer.trace)
                 planner = planner_name(request.domain, self._config)
-                record = outcome_record(answer, planner, trace is not None)
-                self._queue.complete(ticket, record, trace)
+                done.append((ticket, outcome_record(answer, planner, trace is not None), trace))
                 self.last_reason = answer.outcome.reason or self.last_reason
+            self._queue.complete_all(done)
             self.last_turn = time.monotonic()
 
     def _trace_for(self, request: PlanRequest, trace: Trace | None) -> Trace | None:

@@ -24,7 +24,7 @@ from shared_memory.connection import (
     push_back,
 )
 from shared_memory.errors import SharedMemoryError
-from shared_memory.keys import RunKeys
+from shared_memory.keys import DomainKeys, RunKeys
 from shared_memory.records import PlanOutcomeRecord, PlanRequest, Trace
 from shared_memory.server_clients import ClusterClient
 
@@ -46,19 +46,24 @@ return done
 _COMPLETE = AtomicScript(
     """
 local plans, traces, outcomes, counters = unpack(KEYS)
-local group, id, event, trace = unpack(ARGV)
-local pending = redis.pcall('XPENDING', plans, group, id, id, 1)
-if pending.err or #pending == 0 then return 0 end
-local number = redis.call('HINCRBY', counters, 'outcomes', 1)
-redis.call('XADD', outcomes, string.format('%d-0', number), 'k', 'plan', 'p', event)
-redis.call('HINCRBY', counters, 'plans_completed', 1)
-if trace ~= '' then
-  redis.call('XADD', traces, '*', 'p', trace)
-  redis.call('HINCRBY', counters, 'traces', 1)
+local group, done = ARGV[1], 0
+for at = 2, #ARGV, 3 do
+  local id, event, trace = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local pending = redis.pcall('XPENDING', plans, group, id, id, 1)
+  if not pending.err and #pending > 0 then
+    local number = redis.call('HINCRBY', counters, 'outcomes', 1)
+    redis.call('XADD', outcomes, string.format('%d-0', number), 'k', 'plan', 'p', event)
+    redis.call('HINCRBY', counters, 'plans_completed', 1)
+    if trace ~= '' then
+      redis.call('XADD', traces, '*', 'p', trace)
+      redis.call('HINCRBY', counters, 'traces', 1)
+    end
+    redis.call('XACK', plans, group, id)
+    redis.call('XDEL', plans, id)
+    done = done + 1
+  end
 end
-redis.call('XACK', plans, group, id)
-redis.call('XDEL', plans, id)
-return 1
+return done
 """
 )
 _FORGET = AtomicScript(
@@ -260,22 +265,32 @@ class PlanQueue(WorkQueue[PlanRequest]):
         )
 
     def complete(self, ticket: Ticket, outcome: PlanOutcomeRecord, trace: Trace | None) -> bool:
-        """In one step: tell the driver the outcome, give the learner the trace, acknowledge.
+        """`complete_all` of one; whether it was not completed before."""
+        return self.complete_all([(ticket, outcome, trace)]) == 1
 
-        False, and without effect, where the request had been completed before (by another
-        teacher that took it over, or by this call whose reply was lost).
+    def complete_all(
+        self, answers: Sequence[tuple[Ticket, PlanOutcomeRecord, Trace | None]]
+    ) -> int:
+        """In one step for each domain: tell the driver the outcomes, give the learner the traces,
+        acknowledge.
+
+        Returns how many were completed now. Those that had been before (by another teacher that
+        took them over, or by this call whose reply was lost) stay without effect.
         """
-        keys = self._run_keys.domain(ticket.domain)
-        event, payload = encode(outcome), encode(trace) if trace is not None else b""
-        return bool(
-            push_back(
-                lambda: _COMPLETE.run(
-                    self._client,
-                    (keys.plans, keys.traces, keys.outcomes, keys.counters),
-                    (self._group, ticket.entry, event, payload),
-                ),
-                self._deadline_s,
-            )
+        done = 0
+        for domain in dict.fromkeys(ticket.domain for ticket, _, _ in answers):
+            words: list[str | bytes] = [self._group]
+            for ticket, outcome, trace in answers:
+                if ticket.domain == domain:
+                    payload = encode(trace) if trace is not None else b""
+                    words += [ticket.entry, encode(outcome), payload]
+            done += self._complete(self._run_keys.domain(domain), words)
+        return done
+
+    def _complete(self, keys: DomainKeys, words: Sequence[str | bytes]) -> int:
+        names = (keys.plans, keys.traces, keys.outcomes, keys.counters)
+        return int(
+            push_back(lambda: _COMPLETE.run(self._client, names, words), self._deadline_s) or 0
         )
 
 

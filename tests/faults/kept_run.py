@@ -49,7 +49,7 @@ acting:
   actors: 3
   cpus: 1.0
   episodes: 8
-  request_tasks: 8
+  request_tasks: {request_tasks}
   request_deadline_s: 10.0
   restrict: true
 shared_memory:
@@ -64,11 +64,11 @@ distillation:
   warmup_steps: 5
   request_deadline_s: {stall_s}
   max_staleness: {max_staleness}
-  tasks_per_version: 16
+  tasks_per_version: {tasks_per_version}
 monitoring: {{dashboard: false, episodes_every: 0}}
 """
 VERSION_S = 4.0
-"""How often there is a version, and so how fast a healthy run goes: 16 tasks in so many seconds."""
+"""How often there is a version, and so how fast a paced run goes: 16 tasks in so many seconds."""
 STALL_S = 40.0
 
 
@@ -83,9 +83,13 @@ class End:
 
 
 class KeptRun:
-    """The run; `start` once, then `tend` all the time."""
+    """The run; `tend` all the time.
 
-    def __init__(self, cluster: ChaosCluster, tasks: int, seed: int) -> None:
+    Its actors are paced by versions, so that a run of few tasks takes its time; `often`: by a
+    version each second, with four tasks for each actor, so that nobody waits for long.
+    """
+
+    def __init__(self, cluster: ChaosCluster, tasks: int, seed: int, often: bool = False) -> None:
         self._cluster = cluster
         self._folder = cluster.folder
         self.path = cluster.folder / "runs" / NAME
@@ -104,11 +108,13 @@ class KeptRun:
             _CONFIG.format(
                 name=NAME,
                 seed=seed,
+                request_tasks=4 if often else 8,
+                tasks_per_version=12 if often else 16,
                 address=cluster.address,
                 url=cluster.bank_url,
                 first=tasks // 2,
                 second=tasks - tasks // 2,
-                version_s=VERSION_S,
+                version_s=1.0 if often else VERSION_S,
                 stall_s=STALL_S,
                 max_staleness=MAX_STALENESS,
             )
