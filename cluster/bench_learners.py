@@ -60,7 +60,7 @@ def _measure(width: int, batches: Sequence[Sequence[Trace]]) -> dict[str, Any]:
     from learner.joint_student import JointStudent  # RLlib
 
     model = ModelConfig(width=width, feed_forward=3 * width)
-    one, several = _plan(model, 1).make(), JointStudent(_plan(model, LEARNERS))
+    one, several = _plan(model, 1).make(), JointStudent(_plan(model, LEARNERS), "bench")
     try:
         for student in (one, several):
             student.step(batches[0])  # warm-up, and the k-means start

@@ -161,7 +161,7 @@ class LearnerActor:
             return plan.make()
         from learner.joint_student import JointStudent  # RLlib: 2 s and 450 MB
 
-        self._joint = JointStudent(plan)
+        self._joint = JointStudent(plan, setting.run)
         return self._joint
 
 

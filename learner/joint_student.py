@@ -13,6 +13,7 @@ can read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,12 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    get_placement_group,
+    placement_group,
+    remove_placement_group,
+)
 
 from configs.errors import NesyprError
 from configs.schema import DistillationConfig
@@ -44,14 +50,15 @@ class JointStudent:
     """A `Student` whose steps are taken by `distillation.learners` processes.
 
     They are children of this process, and Ray ends them with it, however it ends. `close` ends
-    them at once. Raises LearnerError where there is no room for them.
+    them at once. `run` names their room on the cluster: it takes the place of one that a learner
+    of that run left behind. Raises LearnerError where there is none for them.
     """
 
-    def __init__(self, plan: StudentPlan) -> None:
+    def __init__(self, plan: StudentPlan, run: str) -> None:
         config = plan.distillation
         self._deadline_s = max(LEAST_PATIENCE_S, PATIENCE * config.request_deadline_s)
         self._count = config.learners
-        self._room = _room(config)
+        self._room = _room(config, f"nesypr: learners of {run}")
         try:
             self._group = LearnerGroup(
                 config=_settings(plan), module_spec=RLModuleSpec(), placement_group=self._room
@@ -164,16 +171,19 @@ def _settings(plan: StudentPlan) -> AlgorithmConfig:
     )
 
 
-def _room(config: DistillationConfig) -> PlacementGroup | None:
+def _room(config: DistillationConfig, name: str) -> PlacementGroup | None:
     """Room for all learners, or none of them starts; None within a Tune trial, which has it.
 
     Raises LearnerError where the cluster has none in time.
     """
     if ray.util.get_current_placement_group() is not None:
         return None
+    with suppress(ValueError):  # there is none of that name
+        # Ray keeps a group whose creator was killed until the driver ends (its issue 65881).
+        remove_placement_group(get_placement_group(name))
     need = {"CPU": config.learner_cpus, "GPU": float(config.learner_gpus)}
     need = {name: amount for name, amount in need.items() if amount}
-    room = placement_group([need] * config.learners)
+    room = placement_group([need] * config.learners, name=name)
     if room.wait(ROOM_DEADLINE_S):
         return room
     remove_placement_group(room)

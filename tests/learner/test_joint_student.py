@@ -51,7 +51,9 @@ def cluster() -> Iterator[Any]:
 def pair(cluster: Any) -> Iterator[JointStudent]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # RLlib's own
-        student = JointStudent(plan(2))
+        left = cluster.util.placement_group([{"CPU": 1.0}] * 2, name="nesypr: learners of test")
+        assert left.wait(60)  # all the room there is
+        student = JointStudent(plan(2), "test")
     yield student
     student.close()
 
@@ -137,7 +139,7 @@ def test_a_checkpoint_is_for_any_number_of_learners(pair: JointStudent) -> None:
 def test_more_processors_than_there_are(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joint_student, "ROOM_DEADLINE_S", 1.0)
     with pytest.raises(LearnerError, match=r"distillation\.learners = 2 .* needs 64 CPU") as told:
-        JointStudent(plan(2, learner_cpus=64.0))
+        JointStudent(plan(2, learner_cpus=64.0), "other")
     assert "of 2 CPU are free; lower distillation.learners" in str(told.value)
 
 
