@@ -43,7 +43,7 @@ BENCHES: dict[str, tuple[str, str]] = {
         "cluster.bench_distil:bench_distil",
     ),
     "fleet": (
-        "episodes/s of a run with up to 256 actors that are stand-ins, and what saturates first",
+        "episodes/s of a run with up to 512 actors that are stand-ins, and what saturates first",
         "cluster.bench_fleet:bench_fleet",
     ),
     "inference": (

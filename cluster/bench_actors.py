@@ -1,9 +1,9 @@
 """`nesypr bench actors`: episodes/s of real runs with one actor and with two, on this machine.
 
-Everything is real. The model has the default size and is hardly taught (one step a version), and
-the tasks are so small that the teacher soon knows most of them: the cores are left to the actors.
-What is asked is how acting scales, on a machine with two cores and nothing else to do. Runs
-alternate; medians, and the ratio of each pair.
+Everything is real. The model has the default size and is hardly taught (one step in half a
+minute), and the tasks are so small that the teacher soon knows most of them: the cores are left to
+the actors. What is asked is how acting scales, on a machine with two cores and nothing else to do.
+Runs alternate; medians, and the ratio of each pair.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ def acting_run(
                 "batch_traces": 4,
                 "steps_per_version": 1,
                 "min_new_traces": 1,
-                "max_wait_s": 5.0,
-                "tasks_per_version": 16 * REQUEST_TASKS,
+                "max_wait_s": 30.0,
+                "tasks_per_version": 64 * REQUEST_TASKS,
             },
             "monitoring": {"dashboard": False},
         }

@@ -1,4 +1,4 @@
-"""`nesypr bench fleet`: a run's episodes/s with 1, 2, 4, … 256 actors that are stand-ins.
+"""`nesypr bench fleet`: a run's episodes/s with 1, 4, 16, … 512 actors that are stand-ins.
 
 Real: the driver (controller, dispatcher, supervisor, fleet, link to the learner, metrics log,
 TensorBoard, gauges), Ray between it and the processes of the stand-ins, the server, every push,
@@ -26,7 +26,7 @@ from cluster.fleet_meter import Measured, measure_run
 from cluster.stand_ins import Pace, StandInHandle, StandInProcesses
 from configs.schema import RunConfig
 
-ACTORS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+ACTORS = (1, 4, 16, 64, 128, 256, 512)
 A_NODE = 16
 PROCESSES = 2
 SECONDS, WARM_S = 30.0, 5.0
@@ -34,6 +34,8 @@ PACE = Pace()
 REQUEST_TASKS = 32
 BUSY = 0.85
 """A part with one core that takes so much of it is what the fleet waits for."""
+QUEUE = 2.0
+"""So many that run or wait to run, for each core, and the cores are what is waited for."""
 _ONE_CORE = ("driver", "server", "learner")  # the last with the teacher's thread
 
 
@@ -67,8 +69,14 @@ def saturated(rows: list[dict[str, Any]]) -> str:
         if row["of_linear"] >= 0.9:
             continue
         busy = [part for part in _ONE_CORE if row["cores"].get(part, 0.0) >= BUSY]
-        if not busy and row["all_cores"] >= BUSY * (os.cpu_count() or 1):
-            busy = ["all cores of this machine"]
+        cores = os.cpu_count() or 1
+        queue = row["load"] >= QUEUE * cores
+        if not busy and (row["all_cores"] >= BUSY * cores or queue):
+            most = max(row["cores"], key=row["cores"].__getitem__)
+            busy = [
+                f"the {cores} cores of this machine, {row['all_cores']:.2f} of them taken at a "
+                f"load of {row['load']:.1f}, {row['cores'][most]:.2f} by the {most}"
+            ]
         what = " and ".join(busy) or f"nothing of its own (load {row['load']:.1f} on this machine)"
         return f"{row['actors']} actors: {what}"
     return "nothing: all within 0.9 of linear"
