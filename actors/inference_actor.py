@@ -41,6 +41,7 @@ class InferenceProcess:
         self._name = name
         self._setting = setting
         self._node = ray.get_runtime_context().get_node_id()
+        self._given = ray.get_gpu_ids()  # asked here, as Ray knows its own threads only
         self._thread = ThreadPoolExecutor(1, "model")
         self._service: InferenceService | None = None
         self._batcher: Batcher[_Waits] | None = None
@@ -76,7 +77,7 @@ class InferenceProcess:
             domains=setting.domains,
             acting=setting.acting,
             shared_memory=setting.shared_memory,
-            device=acting_device(setting.acting.gpus, ray.get_gpu_ids()),
+            device=acting_device(setting.acting.gpus, self._given),
         )
 
     async def open(self, actor: str) -> Opened:

@@ -124,9 +124,12 @@ class InferenceServers:
     def poll(self, now: float) -> list[ServerLost]:
         """Take in who has started and who is alive; those that were lost, not yet replaced."""
         lost: list[ServerLost] = []
-        for server in list(self._servers.values()):
+        servers = list(self._servers.values())
+        open_ = [one for each in servers for one in (each.starting, each.pulse) if one is not None]
+        ready = set(ray.wait(open_, num_returns=len(open_), timeout=0)[0]) if open_ else set()
+        for server in servers:
             try:
-                self._take(server, now)
+                self._take(server, ready, now)
             except ray.exceptions.RayError as error:
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 lost += self.lose(server.name, f"{server.name} died: {first}")
@@ -194,14 +197,14 @@ class InferenceServers:
         )
         self._supervisor.asked(name, "start", START_DEADLINE_S, now)
 
-    def _take(self, server: Server, now: float) -> None:
-        """Its answers, as far as they are there. Raises what Ray raises where it is dead."""
-        if server.starting is not None and ray.wait([server.starting], timeout=0)[0]:
+    def _take(self, server: Server, ready: Collection[Any], now: float) -> None:
+        """Its answers, if they are ready. Raises what Ray raises where it is dead."""
+        if server.starting is not None and server.starting in ready:
             started: Pulse = ray.get(server.starting, timeout=10.0)
             server.starting = None
             self._supervisor.closed(server.name)
             self._note(server, started, now)
-        if server.pulse is not None and ray.wait([server.pulse], timeout=0)[0]:
+        if server.pulse is not None and server.pulse in ready:
             pulse: Pulse = ray.get(server.pulse, timeout=10.0)
             server.pulse = None
             self._note(server, pulse, now)
