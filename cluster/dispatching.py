@@ -1,8 +1,8 @@
 """Between dispatcher and fleet: what happened to actors is told, and what follows is asked of them.
 
-The fleet lets an actor that it lost go at once; what it tells of that is taken in order with
-everything else. An actor whose loss is not yet told is asked for nothing: the dispatcher hears
-next that it is gone, and gives its tasks to others.
+The fleet lets actors that it lost go at once, several together where a host goes; what it tells of
+that is taken in order with everything else. Until then the dispatcher knows that they leave: none
+of them is asked for anything, nor suspected of tasks that another one was lost with.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cluster.dispatcher import (
     Dispatcher,
     Event,
     GiveUp,
+    Instruction,
     Issue,
     LeaseReturned,
 )
@@ -52,21 +53,30 @@ class Dispatching:
         self._assign = assign
         self._give_up = give_up
         self._happened: deque[FleetEvent] = deque()
+        self._said: deque[Instruction] = deque()  # and not carried out yet
 
     def poll(self, ready: Sequence[Any]) -> None:
         """Have the fleet look after its actors; `ready` are the references that came in."""
-        self._happened.extend(self._fleet.poll(ready))
+        events = self._fleet.poll(ready)
+        self._happened.extend(events)
+        for event in events:
+            if isinstance(event, (ActorDown, ActorGone)):
+                self.tell(ActorLeaves(event.actor))
 
     def tell(self, event: Event) -> None:
-        """Hand an event to the dispatcher and carry out what it says."""
-        for instruction in self._dispatcher.handle(event):
-            match instruction:
+        """Hand an event to the dispatcher and carry out what it says.
+
+        Where that fails, what is left of it is carried out with the next event.
+        """
+        self._said.extend(self._dispatcher.handle(event))
+        while self._said:
+            match self._said[0]:
                 case Issue(actor, episodes):
-                    if not self._lost(actor):
-                        tasks = [self._assign(episode, task) for episode, task in episodes]
-                        self._fleet.act(actor, tasks)
-                case GiveUp():
-                    self._give_up(instruction)
+                    tasks = [self._assign(episode, task) for episode, task in episodes]
+                    self._fleet.act(actor, tasks)
+                case GiveUp() as given_up:
+                    self._give_up(given_up)
+            self._said.popleft()
 
     def happened(self) -> Iterator[FleetEvent]:
         """Everything that was polled, in order; the dispatcher is told of each once the caller
@@ -86,9 +96,3 @@ class Dispatching:
                     self._fleet.dismiss(actor)
                 case ActorGone(actor) | ActorDown(actor):
                     self.tell(ActorLost(actor))
-
-    def _lost(self, actor: str) -> bool:
-        return any(
-            isinstance(event, (ActorDown, ActorGone)) and event.actor == actor
-            for event in self._happened
-        )

@@ -173,7 +173,7 @@ class ProcedureBook(nn.Module):
 
     @torch.no_grad()
     def _follow_mean(self, procedures: Tensor) -> None:
-        total, seen = sum_over_peers(procedures.sum(0), torch.tensor([len(procedures)]))
+        total, seen = sum_over_peers(procedures.sum(0), torch.tensor(len(procedures)))
         self.mean.lerp_(total / seen, 1 - self.config.decay)
 
     @torch.no_grad()

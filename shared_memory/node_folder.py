@@ -22,7 +22,7 @@ from pathlib import Path
 
 from shared_memory.errors import SharedMemoryError
 
-LAYOUT = 1
+LAYOUT = 2
 """Raised with every change of what the files mean."""
 _PREFIX = "nesypr-replica"
 _LEAST_BYTES = 2**28

@@ -157,7 +157,7 @@ class NodeReplica(Replica):
         def done() -> bool:
             now = {domain: read_head(self._head(domain)) for domain in behind}
             return not ahead and all(
-                _holds(head.end, wanted[domain]) for domain, head in now.items()
+                not head.busy and _holds(head.end, wanted[domain]) for domain, head in now.items()
             )
 
         with self.folder.feeding(done, self._deadline_s) as mine:

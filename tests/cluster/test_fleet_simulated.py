@@ -270,3 +270,25 @@ def test_who_is_lost_and_not_yet_told_of_is_asked_for_nothing(
     world.until(lambda: world.dispatcher.finished == 16)
     assert sorted(world.driver.done) == sorted(set(world.driver.done))
     world.dispatcher.check()
+
+
+def test_those_lost_together_are_not_suspected_of_each_others_tasks(
+    make_world: Callable[..., World],
+) -> None:
+    world = make_world(4, opened=16, east=2.0)
+    world.until(lambda: world.dispatcher.finished == 16)
+    dispatching = world.driver.dispatching
+    dispatching.tell(StreamOpened(20))  # one acts, three wait
+    assert len(world.dispatcher.idle_actors) == 3
+    world.dead.add("east")
+    dispatching.poll(world.wait(world.fleet.open_requests)[0])  # first the one that acts
+    names = {worker.actor for worker in world.fleet.health(world.now)}
+    while names & {worker.actor for worker in world.fleet.health(world.now)}:
+        world.now += 0.1
+        dispatching.poll([])
+    world.driver.settle()  # FleetDriver fails where a task is given up
+    assert len(world.driver.lost) >= 4
+    world.dead.clear()
+    world.until(lambda: world.dispatcher.finished == 20)
+    assert sorted(world.driver.done) == sorted(set(world.driver.done))
+    world.dispatcher.check()
