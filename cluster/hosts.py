@@ -118,7 +118,7 @@ class HostWatch:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        told = None
+        told, hurried = None, False
         while True:
             stopping = self._stop.is_set()
             try:
@@ -126,7 +126,7 @@ class HostWatch:
                     hosts = look()
                     if any(host.node == self._own for host in hosts):
                         self._own_missing = 0
-                    elif self._own_missing is not None:
+                    elif self._own_missing is not None and not hurried:
                         self._own_missing += 1
                     self._look = HostLook(time.monotonic(), hosts)
                     self._problem = ""
@@ -139,7 +139,7 @@ class HostWatch:
                 self._problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if stopping:
                 return
-            self._again.wait(self._every_s)
+            hurried = self._again.wait(self._every_s)
             self._again.clear()
 
 

@@ -2,8 +2,9 @@
 
 Usually a phase's tasks may all be acted, as the dispatcher admits them, and versions may be
 published as they come; but no episode that runs may become too stale, no phase may use up the
-learning of later ones, and no more plans may be wanting than `teacher.max_backlog`: where the
-teacher is slower than acting, acting waits, and nothing is passed over.
+learning of later ones, and while more plans are wanting than `teacher.max_backlog` nothing new is
+given out (what is being acted then comes on top): where the teacher is slower than acting, acting
+waits, and nothing is passed over.
 
 In a reproducible run **(ours)**, with T tasks a version and a lag of one version (none where no
 staleness is allowed):
