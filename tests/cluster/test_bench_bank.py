@@ -11,7 +11,7 @@ from cluster.bench_ingest import measure_ingest
 def test_measures_look_ups_and_a_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SIZES_VARIABLE, "9000")
     monkeypatch.setattr("cluster.bench_bank.RUNS", 1)
-    monkeypatch.setattr("cluster.bench_bank.MOST_ON_SERVER", 500)
+    monkeypatch.setattr("cluster.bench_bank.MOST_ON_SERVER", 9000)
     monkeypatch.setattr("cluster.bench_bank.MOST_GRAPH", 0)
     monkeypatch.setattr("cluster.bench_bank.MOST_WRITTEN_OUT", 0)
     monkeypatch.setattr(
@@ -24,7 +24,7 @@ def test_measures_look_ups_and_a_replica(monkeypatch: pytest.MonkeyPatch) -> Non
     assert rows["ours at υ", 64]["bytes_an_entry"] < 100
     assert all(row["ms"] > 0 for row in rows.values())
     served = result["replica_of_a_server"][0]
-    assert served["entries"] == 500
+    assert served["entries"] > 8000  # fewer, and pages would tell of little else
     assert served["server_bytes_an_entry"] > served["replica_bytes_an_entry"] > 64
     assert served["node_bytes_an_entry"] > 64
     assert served["load_wall_s"] > 0
